@@ -1,0 +1,1 @@
+"""Scan → archive: seeds the rows that were there before the stream."""

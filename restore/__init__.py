@@ -1,0 +1,1 @@
+"""Archive → plan → target: a new table, the live table, a file."""
