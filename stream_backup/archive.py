@@ -119,14 +119,22 @@ class Archive:
     def read_meta(self, under: str) -> dict[str, dict[str, Any]]:
         """The newest version of each `meta/UNDER/….json` by name, whether or not a delete marker hides it."""
         start = f"{self.root}meta/{under}/"
-        found: dict[str, dict[str, Any]] = {}
-        for path, group in groupby(self.store.versions(start), attrgetter("path")):
-            newest = max(group, key=attrgetter("written"))  # the first of those written in the same second
-            payload, _ = self.store.get(path, newest.version_id)
-            try:
-                found[path[len(start) :].removesuffix(".json")] = json.loads(payload)
-            except ValueError as error:
-                raise _foreign(path, error) from error
+        by_path = groupby(self.store.versions(start), attrgetter("path"))
+        return {path[len(start) :].removesuffix(".json"): self._read_json(next(group)) for path, group in by_path}
+
+    def read_one_meta(self, name: str) -> dict[str, Any] | None:
+        """The newest version of `meta/NAME.json`, at one LIST and one GET however often it was written."""
+        newest = next(self.store.versions(f"{self.root}meta/{name}.json"), None)
+        return self._read_json(newest) if newest else None
+
+    def _read_json(self, version: Version) -> dict[str, Any]:
+        payload, _ = self.store.get(version.path, version.version_id)
+        try:
+            found = json.loads(payload)
+            if not isinstance(found, dict):
+                raise ValueError("it is no JSON object")
+        except ValueError as error:
+            raise _foreign(version.path, error) from error
         return found
 
     def is_empty(self) -> bool:

@@ -23,7 +23,7 @@ Reader = Literal["function", "follow"]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream as `enable` found it. `floor` is the second it was created; `empty` says that the archive held nothing then."""
+    """A stream as `enable` found it. `floor` is the second it was created; `empty`: the archive held nothing then."""
 
     label: str
     arn: str

@@ -33,7 +33,7 @@ def key_hash(key: Item) -> str:
 def normal_number(text: str) -> str:
     """DynamoDB's spelling of a number: plain digits, no exponent, no leading or trailing zeros, no negative zero."""
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{text!r} is not a number")
+        raise ValueError("a number is not written as one")
     plain = format(Decimal(text), "f")
     sign, plain = ("-", plain[1:]) if plain.startswith("-") else ("", plain)
     whole, _, fraction = plain.partition(".")

@@ -1,0 +1,94 @@
+"""The Lambda function: a batch of a DynamoDB stream → the archive named by `STREAM_BACKUP_ARCHIVE`.
+
+It answers with partial-batch responses (AWS Lambda Developer Guide, "Configuring partial batch response with DynamoDB
+and Lambda"): the event source mapping goes on from the first record not written. It only ever puts, so its role needs
+`s3:PutObject` under the prefix and nothing else. Item contents never reach a log.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from stream_backup.archive import Archive, Location
+from stream_backup.batch import WRITERS, Outcome, write_batch
+from stream_backup.errors import RecordError, UsageError
+from stream_backup.s3 import S3Store, open_objects
+
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+ARCHIVE = "STREAM_BACKUP_ARCHIVE"
+
+RESERVE_MS = 10_000
+"""Milliseconds before the deadline at which no further put is begun; half the time there is where that is less."""
+
+logger = Logger(service="stream-backup", stream=sys.stderr)
+metrics = Metrics(namespace="StreamBackup", service="stream-backup")
+
+
+def make_handler(archive_of: Callable[[str], Archive]) -> Handler:
+    """A handler that writes to `archive_of(table name)`."""
+    pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="put")
+
+    def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        records = event["Records"]
+        if not records:
+            return {"batchItemFailures": []}
+        table = table_of(records[0]["eventSourceARN"])
+        outcome = write_batch(records, archive_of(table), pool, _deadline(context))
+        _report(table, outcome)
+        if outcome.first_failed is None:
+            return {"batchItemFailures": []}
+        sequence = records[outcome.first_failed]["dynamodb"]["SequenceNumber"]
+        return {"batchItemFailures": [{"itemIdentifier": sequence}]}
+
+    return handle
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Entry point of the function."""
+    return _from_environment()(event, context)
+
+
+def table_of(stream_arn: str) -> str:
+    """`arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL` → NAME."""
+    try:
+        return stream_arn.split(":table/", 1)[1].split("/", 1)[0]
+    except IndexError as error:
+        raise RecordError(f"{stream_arn!r} is not the ARN of a DynamoDB stream.") from error
+
+
+@cache
+def _from_environment() -> Handler:
+    if ARCHIVE not in os.environ:
+        raise UsageError(f"{ARCHIVE} is not set.", f"Set it like {ARCHIVE}=s3://my-backups/production.")
+    location = Location.parse(os.environ[ARCHIVE])
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    store = S3Store(location.bucket, open_objects(location.bucket, endpoint=endpoint))
+    return make_handler(cache(lambda table: Archive(store, location.prefix, table)))
+
+
+def _deadline(context: Any) -> Callable[[], bool]:
+    if not hasattr(context, "get_remaining_time_in_millis"):
+        return lambda: False
+    reserve = min(RESERVE_MS, context.get_remaining_time_in_millis() / 2)
+    return lambda: bool(context.get_remaining_time_in_millis() < reserve)
+
+
+def _report(table: str, outcome: Outcome) -> None:
+    for error in outcome.errors[:3]:
+        logger.error(str(error), table=table, error=type(error).__name__)
+    metrics.add_dimension("table", table)
+    metrics.add_metric("changes", MetricUnit.Count, outcome.changes)
+    metrics.add_metric("tombstones", MetricUnit.Count, outcome.tombstones)
+    metrics.add_metric("bytes", MetricUnit.Bytes, outcome.bytes)
+    metrics.add_metric("failures", MetricUnit.Count, int(outcome.first_failed is not None))
+    if outcome.newest:
+        metrics.add_metric("lag", MetricUnit.Seconds, max(0, time.time() - outcome.newest))
+    metrics.flush_metrics()
