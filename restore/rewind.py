@@ -1,0 +1,110 @@
+"""Executes a rewind on the live table, row by row, each only if the row still is what the plan saw.
+
+A row that changed after the plan was made is left alone and reported. Running the same rewind again is harmless: a row
+that already is as wanted is not written.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from restore.plan import Step
+from stream_backup.dynamodb import DynamoDB
+from stream_backup.item import Item, decode, digest, encode
+from stream_backup.key import key_json
+
+CONDITIONS = 120
+"""Attributes compared in a condition expression: it takes 300 operators and 4 KB (DynamoDB Developer Guide, "Limits")."""
+
+
+class Result(Enum):
+    DONE = "done"
+    ALREADY = "already as wanted"
+    CHANGED = "changed since the plan"
+    OVERWRITTEN = "changed in the very instant, and overwritten"
+    FAILED = "not written"
+
+
+@dataclass(slots=True)
+class Rewound:
+    """`left` are the keys that were not rewound or not cleanly, each with the reason."""
+
+    done: int = 0
+    already: int = 0
+    left: list[tuple[str, str]] = field(default_factory=list)
+
+
+def rewind(dynamodb: DynamoDB, table: str, steps: Iterable[Step], pool: Executor) -> Rewound:
+    """Executes `put` and `delete` steps; the others need nothing."""
+    whole = Rewound()
+    todo = (step for step in steps if step.action in ("put", "delete"))
+    for step, result, reason in _windowed(dynamodb, table, todo, pool):
+        if result is Result.DONE:
+            whole.done += 1
+        elif result is Result.ALREADY:
+            whole.already += 1
+        else:
+            whole.left.append((key_json(step.key), f"{result.value}{reason and f': {reason}'}"))
+    return whole
+
+
+def _windowed(dynamodb: DynamoDB, table: str, steps: Iterable[Step], pool: Executor) -> Iterable[tuple[Step, Result, str]]:
+    chunk: list[Step] = []
+    for step in steps:
+        chunk.append(step)
+        if len(chunk) == 64:
+            yield from pool.map(lambda step: _rewind_one(dynamodb, table, step), chunk)
+            chunk = []
+    yield from pool.map(lambda step: _rewind_one(dynamodb, table, step), chunk)
+
+
+def _rewind_one(dynamodb: DynamoDB, table: str, step: Step) -> tuple[Step, Result, str]:
+    try:
+        live = _live(dynamodb, table, step.key)
+        wanted = None if step.body is None else digest(step.body)
+        present = None if live is None else digest(encode(live))
+        if present == wanted:
+            return step, Result.ALREADY, ""
+        if present != step.now:
+            return step, Result.CHANGED, ""
+        old = _write(dynamodb, table, step, live)
+        if (digest(encode(old)) if old else None) != present:
+            return step, Result.OVERWRITTEN, "what it was is in the archive"
+        return step, Result.DONE, ""
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            return step, Result.CHANGED, ""
+        return step, Result.FAILED, str(error)
+
+
+def _live(dynamodb: DynamoDB, table: str, key: Item) -> Item | None:
+    found: Item | None = dynamodb.call("get_item", {"TableName": table, "Key": key, "ConsistentRead": True}).data.get("Item")
+    return found
+
+
+def _write(dynamodb: DynamoDB, table: str, step: Step, live: Item | None) -> Item | None:
+    """Puts or deletes if the row still is `live`; the row it replaced."""
+    request: dict[str, Any] = {"TableName": table, "ReturnValues": "ALL_OLD"} | _condition(step.key, live)
+    if step.body is None:
+        operation, request["Key"] = "delete_item", step.key
+    else:
+        operation, request["Item"] = "put_item", decode(step.body)
+    old: Item | None = dynamodb.call(operation, request).data.get("Attributes")
+    return old
+
+
+def _condition(key: Item, live: Item | None) -> dict[str, Any]:
+    """That the row is there with these attributes, or is not there. It cannot say that there are no others: the row that
+    a write replaced tells."""
+    if live is None:
+        return {"ConditionExpression": "attribute_not_exists(#0)", "ExpressionAttributeNames": {"#0": next(iter(key))}}
+    compared = list(live.items())[:CONDITIONS]
+    return {
+        "ConditionExpression": " AND ".join(f"#{index} = :{index}" for index in range(len(compared))),
+        "ExpressionAttributeNames": {f"#{index}": name for index, (name, _) in enumerate(compared)},
+        "ExpressionAttributeValues": {f":{index}": value for index, (_, value) in enumerate(compared)},
+    }

@@ -1,0 +1,28 @@
+"""A plan kept on disk between being shown and being confirmed, so that what is executed is exactly what was shown."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+from restore.plan import Step
+
+
+class Spool:
+    """Steps in a temporary file, gone when it is closed. Bodies follow their line as they are."""
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="stream-backup-plan-")  # noqa: SIM115 - lives as long as we do
+        for step in steps:
+            size = None if step.body is None else len(step.body)
+            line = [step.action, step.name, step.key, size, step.now]
+            self._file.write(json.dumps(line).encode() + b"\n" + (step.body or b""))
+
+    def __iter__(self) -> Iterator[Step]:
+        self._file.seek(0)
+        while line := self._file.readline():
+            action, name, key, size, now = json.loads(line)
+            yield Step(action, name, key, None if size is None else self._file.read(size), now)
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,99 @@
+"""Items in wire form → a table, by BatchWriteItem, until every one is written or known not to be.
+
+The archive's bytes are the wire form, so they are spliced into the request as they are. `UnprocessedItems` and throttling
+are met with backoff for as long as anything still goes through, and for PATIENCE seconds more.
+"""
+
+import json
+import random
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from stream_backup.dynamodb import DynamoDB
+
+BATCH = 25
+"""Requests BatchWriteItem takes (Amazon DynamoDB API Reference)."""
+
+PATIENCE = 600.0
+LONGEST_PAUSE = 5.0
+
+_THROTTLED = {"ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "InternalServerError"}
+
+
+class Failure(NamedTuple):
+    """An item that could not be written, as its request in JSON, and why."""
+
+    request: bytes
+    reason: str
+
+
+@dataclass(slots=True)
+class BatchWriter:
+    """Writes to `table` at no more than `rate` items a second, None for no limit. Thread-safe."""
+
+    dynamodb: DynamoDB
+    table: str
+    rate: float | None = None
+    patience: float = PATIENCE
+    _free_at: float = 0.0
+    _lock: Lock = field(default_factory=Lock)
+
+    def put(self, bodies: Iterable[bytes]) -> list[Failure]:
+        """Puts items given as canonical JSON; those that could not be written."""
+        return self._write([b'{"PutRequest":{"Item":' + body + b"}}" for body in bodies])
+
+    def delete(self, keys: Iterable[bytes]) -> list[Failure]:
+        """Deletes items by their key's canonical JSON; those that could not be deleted."""
+        return self._write([b'{"DeleteRequest":{"Key":' + key + b"}}" for key in keys])
+
+    def _write(self, requests: Sequence[bytes]) -> list[Failure]:
+        failures = []
+        for start in range(0, len(requests), BATCH):
+            failures += self._write_batch(list(requests[start : start + BATCH]))
+        return failures
+
+    def _write_batch(self, batch: list[bytes]) -> list[Failure]:
+        self._wait_turn(len(batch))
+        pause, give_up = 0.05, time.monotonic() + self.patience
+        while batch:
+            try:
+                left = self._send(batch)
+                reason = "the table did not process it"
+            except ClientError as error:
+                code, reason = error.response["Error"]["Code"], str(error)
+                if code == "ValidationException" and len(batch) > 1:
+                    return [failure for request in batch for failure in self._write_batch([request])]
+                if code not in _THROTTLED:
+                    return [Failure(request, reason) for request in batch]
+                left = batch
+            if len(left) < len(batch):
+                pause, give_up = 0.05, time.monotonic() + self.patience
+            elif time.monotonic() > give_up:
+                return [Failure(request, reason) for request in left]
+            if left:
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                pause = min(2 * pause, LONGEST_PAUSE)
+            batch = left
+        return []
+
+    def _send(self, batch: Sequence[bytes]) -> list[bytes]:
+        """The requests left unprocessed."""
+        table = json.dumps(self.table).encode()
+        body = b'{"RequestItems":{' + table + b":[" + b",".join(batch) + b"]}}"
+        answer: dict[str, Any] = self.dynamodb.call("batch_write_item", body).data
+        return [json.dumps(request).encode() for request in answer.get("UnprocessedItems", {}).get(self.table, [])]
+
+    def _wait_turn(self, items: int) -> None:
+        if not self.rate:
+            return
+        with self._lock:
+            now = time.monotonic()
+            wait = self._free_at - now
+            self._free_at = max(self._free_at, now) + items / self.rate
+        if wait > 0:
+            time.sleep(wait)
