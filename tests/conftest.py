@@ -1,0 +1,39 @@
+"""Fixtures every test file may ask for. A stand-in for AWS starts when the first test asks for it, one per process."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+from tests import servers
+
+settings.register_profile("steady", deadline=None, print_blob=True)  # a shared machine has no say in what holds
+settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    with servers.moto() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def ministack_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with servers.ministack(tmp_path_factory.mktemp("ministack")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with servers.seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as url:
+        yield url
+
+
+@pytest.fixture
+def aws(ministack_url: str, monkeypatch: pytest.MonkeyPatch) -> servers.Aws:
+    """AWS on this machine, and an environment in which every client finds it and nothing else."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in servers.environment(ministack_url).items():
+        monkeypatch.setenv(name, value)
+    return servers.Aws(ministack_url)
