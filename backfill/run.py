@@ -141,7 +141,7 @@ def wait_for_start(dynamodb: DynamoDB, table: str, run: Run) -> None:
         time.sleep(0.5)
 
 
-def read_units(live: Live, share: float) -> float | None:
+def units_of(live: Live, share: float) -> float | None:
     """`share` of a provisioned table's read capacity; None, no limit, for an on-demand one."""
     found = live.description
     if found.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST":

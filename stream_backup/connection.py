@@ -1,6 +1,7 @@
 """The clients of one command, made once, from the AWS settings everybody knows and `--profile`, `--region`, `--archive`."""
 
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 
@@ -65,3 +66,8 @@ class Connection:
 
     def archive(self, table: str, schema: KeySchema | None = None) -> Archive:
         return Archive(self.store, self.location.prefix, table, schema)
+
+    def clock(self) -> int:
+        """AWS's clock, as S3's `Date` header tells it."""
+        headers = self.s3.head_bucket(Bucket=self.location.bucket)["ResponseMetadata"]["HTTPHeaders"]
+        return int(parsedate_to_datetime(headers["date"]).timestamp())

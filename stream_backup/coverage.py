@@ -13,6 +13,7 @@ A moment between two epochs, or outside all, is refused. Pure: it reads no clock
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple, Self
 
 from stream_backup.errors import CoverageError
@@ -104,7 +105,7 @@ def stretches(streams: Iterable[Stream], ends: Mapping[str, int], outages: Itera
     """In order of time. A stream with a later one but no recorded end is closed where it began: nothing witnesses more."""
     ordered = sorted(streams, key=lambda stream: stream.floor)
     found = []
-    for stream, successor in zip(ordered, [*ordered[1:], None], strict=True):
+    for stream, successor in zip_longest(ordered, ordered[1:]):
         end = ends.get(stream.label, stream.floor if successor else None)
         if end is not None and successor:
             end = min(end, successor.floor - 1)

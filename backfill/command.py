@@ -1,0 +1,77 @@
+"""`stream-backup backfill`, also `python -m backfill`"""
+
+from threading import Event, Lock
+
+import click
+
+from backfill.run import Backfill, units_of, wait_for_start
+from backfill.segment import Counts
+from stream_backup.connection import Connection
+from stream_backup.key import KeySchema
+from stream_backup.moment import iso
+from stream_backup.options import as_json, connected, table_argument
+from stream_backup.table import require
+from stream_backup.talk import bar, data, say
+
+
+@click.command()
+@table_argument
+@click.option("--segments", type=click.IntRange(1, 256), default=4, show_default=True, help="Parts scanned at once.")
+@click.option(
+    "--read-share",
+    type=click.FloatRange(0.01, 1),
+    default=0.5,
+    show_default=True,
+    help="Share of a provisioned table's read capacity to use.",
+)
+@click.option(
+    "--read-units",
+    type=click.FloatRange(1),
+    help="Read capacity units a second to use at most.  [default: the share; on-demand: no limit]",
+)
+@click.option("--without-stream", is_flag=True, help="Although the stream is off: gives rows, and no coverage.")
+@as_json
+@connected
+def backfill(
+    connection: Connection,
+    table: str,
+    segments: int,
+    read_share: float,
+    read_units: float | None,
+    *,
+    without_stream: bool,
+    as_json: bool,
+) -> None:
+    """Writes the rows that were there before the stream into the archive. Coverage begins where it ends.
+
+    Safe to run at any time: it never covers a streamed change. Stopped, it goes on where it was.
+
+    \b
+      stream-backup backfill orders
+      stream-backup backfill orders --segments 16 --read-share 0.25
+    """
+    live, _ = require(connection.dynamodb, table)
+    units = read_units if read_units is not None else units_of(live, read_share)
+    expected = int(live.description.get("ItemCount") or 0)
+    archive = connection.archive(table, KeySchema.of(live.description))
+    lock, read = Lock(), [0]
+    with bar("backfill", "items") as progress:
+
+        def tell(counts: Counts) -> None:
+            with lock:
+                read[0] += counts.read
+                progress.advance(counts.read, min(read[0] / expected, 0.99) if expected else None)
+
+        work = Backfill(connection.dynamodb, archive, segments, units, tell, Event())
+        run, goes_on = work.begin(without_stream=without_stream)
+        if goes_on:
+            say(f"Going on with the backfill of {run.name}.")
+        run, counts = work.execute(run)
+    say(
+        f"{counts.read:,} items read, {counts.written:,} written, {counts.already_there:,} already there, {counts.failed:,} failed."
+    )
+    if run.stream:
+        wait_for_start(connection.dynamodb, table, run)
+        say(f"Restores of {table} are exact from {iso(run.answered)} on, or from the first complete backfill before it.")
+    if as_json:
+        data({"table": table, "goes_on": goes_on} | run.record())

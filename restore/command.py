@@ -1,0 +1,173 @@
+"""`stream-backup restore`, also `python -m restore`"""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import click
+
+from restore.execute import Execution, rewind_live, to_file, to_table
+from restore.order import Order, take_order, wait_until_caught_up
+from restore.plan import Rebuild, Rewind, Selection, Tally
+from stream_backup.connection import Connection
+from stream_backup.errors import ArchiveError, IncompleteError, UsageError
+from stream_backup.key import KeySchema
+from stream_backup.meta import Meta
+from stream_backup.moment import iso
+from stream_backup.options import as_json, connected, table_argument
+from stream_backup.table import describe, require
+from stream_backup.talk import data, say
+
+READERS = 32
+"""Archive requests and row writes under way at once."""
+
+
+@click.command()
+@table_argument
+@click.option("--at", "when", required=True, metavar="WHEN", help="ISO-8601 (no offset: UTC), '2h ago', or epoch seconds.")
+@click.option("--into", metavar="NAME", help="Into a new table of this name.  [default: TABLE-restored-<moment>]")
+@click.option("--in-place", is_flag=True, help="Rewind the live table: touches only what changed since.")
+@click.option("--to", "to", metavar="FILE", help="Into a file of DynamoDB JSON lines, gzip if it ends in .gz; - is stdout.")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="Only the item with this key; may be repeated.")
+@click.option(
+    "--keys-from",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Only the keys in this file, one a line.",
+)
+@click.option("--plan", "plan_only", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask before rewinding the live table.")
+@click.option("--overwrite", is_flag=True, help="Into a table (or file) that is there: make it equal to the moment.")
+@click.option("--incomplete-ok", is_flag=True, help="Outside coverage too, or with unreadable versions: what there is.")
+@click.option("--like", metavar="TABLE", help="Make the new table like this one instead of as it was described.")
+@click.option("--with-stream", is_flag=True, help="Switch the new table's stream on.")
+@click.option("--rate", type=click.FloatRange(1), metavar="ITEMS/S", help="Write no more items a second.")
+@as_json
+@connected
+def restore(
+    connection: Connection,
+    table: str,
+    when: str,
+    into: str | None,
+    to: str | None,
+    keys: tuple[str, ...],
+    keys_from: Path | None,
+    like: str | None,
+    rate: float | None,
+    *,
+    in_place: bool,
+    plan_only: bool,
+    yes: bool,
+    overwrite: bool,
+    incomplete_ok: bool,
+    with_stream: bool,
+    as_json: bool,
+) -> None:
+    """Restores a table, or some of its items, as it was at the end of one second.
+
+    Into a new table by default. A moment that cannot be restored exactly is refused (exit code 4).
+
+    \b
+      stream-backup restore orders --at 2026-11-21T03:19:59Z --plan
+      stream-backup restore orders --at 2026-11-21T03:19:59Z --into orders-before
+      stream-backup restore orders --at '10 minutes ago' --in-place
+      stream-backup restore orders --at 2026-11-21T03:19:59Z --in-place --key '{"id": "order-1"}'
+      stream-backup restore orders --at 2026-11-21T03:19:59Z --to orders.json.gz
+    """
+    if sum(map(bool, (into, in_place, to))) > 1:
+        raise UsageError("--into, --in-place and --to exclude each other.", "Choose one.")
+    order = take_order(connection, table, when, incomplete_ok=incomplete_ok)
+    if in_place and order.floor_now < 0 and not incomplete_ok:
+        raise UsageError(
+            f"The archive does not cover {table} as it is now, so it cannot say what changed since.",
+            f"Restore into a new table (--into NAME), or run: stream-backup enable {table}, and a backfill.",
+        )
+    description = _description(connection, order, like)
+    schema = KeySchema.of(description["Table"])
+    archive = connection.archive(table, schema)
+    texts = [*keys, *((line for line in keys_from.read_text().splitlines() if line.strip()) if keys_from else ())]
+    chosen = Selection(archive, tuple(schema.parse(text) for text in texts))
+    if keys_from and not chosen.keys:
+        raise UsageError(f"{keys_from} holds no key.", f"Write one a line, like {schema.example()}.")
+    stop = Event()
+    before = dict(connection.store.requests)
+    with ThreadPoolExecutor(READERS) as pool:
+        execution = Execution(connection.dynamodb, chosen, pool, Tally(), stop)
+        if in_place:
+            if not plan_only:
+                wait_until_caught_up(connection, order)
+            plan = Rewind(archive, order.moment, order.floor, order.floor_now)
+            confirm = None if yes else lambda: _confirm(order, execution.tally)
+            result = rewind_live(execution, plan, table, confirm, plan_only=plan_only, incomplete_ok=incomplete_ok)
+        else:
+            rebuild = Rebuild(archive, order.moment, order.floor, bodies=not plan_only)
+            if plan_only:
+                result = execution.count(rebuild)
+            elif to:
+                result = to_file(execution, rebuild, to, overwrite=overwrite)
+            else:
+                name = into or f"{table}-restored-{iso(order.moment).replace(':', '').replace('-', '')}"
+                result = to_table(execution, rebuild, name, description, rate, overwrite=overwrite, stream=with_stream)
+    requests = {kind: connection.store.requests[kind] - before.get(kind, 0) for kind in ("list", "get", "head")}
+    _report(order, execution.tally, requests, result, plan_only=plan_only, as_json=as_json and to != "-")
+    _complain(execution.tally, result, incomplete_ok=incomplete_ok)
+
+
+def _description(connection: Connection, order: Order, like: str | None) -> dict[str, Any]:
+    if like:
+        live, _ = require(connection.dynamodb, like)
+        return describe(connection.dynamodb, live.description)
+    meta = Meta(connection.archive(order.table))
+    found = meta.description(order.label) or meta.description()
+    if found is None:
+        raise UsageError(
+            f"The archive holds no description of table {order.table}.", "Name a table that is like it: --like TABLE"
+        )
+    return found
+
+
+def _confirm(order: Order, tally: Tally) -> bool:
+    steps = tally.steps
+    say(f"{order.table} as it was at {iso(order.moment)}: {steps['put']:,} to put, {steps['delete']:,} to delete.")
+    return click.confirm(f"Rewind the live table {order.table}?", err=True)
+
+
+def _report(
+    order: Order, tally: Tally, requests: dict[str, int], result: dict[str, Any], *, plan_only: bool, as_json: bool
+) -> None:
+    earliest, latest = order.bounds
+    steps = {action: tally.steps[action] for action in ("put", "delete", "unchanged", "absent")}
+    if as_json:
+        found = {"table": order.table, "moment": iso(order.moment), "exact": order.epoch is not None}
+        found |= {"earliest": earliest, "latest": latest, **steps, "unreadable": len(tally.unreadable)}
+        data(found | {"versions_listed": tally.versions, "requests": requests, **result})
+        return
+    what = "Plan" if plan_only else "Done"
+    say(
+        f"{what}: {order.table} at {iso(order.moment)}: {steps['put']:,} to put, {steps['delete']:,} to delete, "
+        f"{steps['unchanged']:,} unchanged, {steps['absent']:,} absent. {tally.versions:,} versions listed; "
+        f"{requests['list']:,} LIST, {requests['get']:,} GET, {requests['head']:,} HEAD."
+    )
+    if "into" in result:
+        say(f"{result['written']:,} items written to table {result['into']}.")
+    if "rewound" in result:
+        say(f"{result['rewound']:,} rows rewound, {result['already']:,} were as wanted already.")
+
+
+def _complain(tally: Tally, result: dict[str, Any], *, incomplete_ok: bool) -> None:
+    """What went wrong, worst first; returns when nothing did."""
+    left = result.get("left", [])
+    for line in left[:20]:
+        say(f"  {line}")
+    for error in tally.unreadable[:20]:
+        say(f"  {error}")
+    if tally.unreadable and not incomplete_ok:
+        raise ArchiveError(
+            f"{len(tally.unreadable)} items have a version in the archive that cannot be read; they are not restored.",
+            "They are listed above. Everything else is as reported.",
+        )
+    if left:
+        raise IncompleteError(
+            f"{len(left)} items are not as they were at that moment.",
+            "They are listed above with the reason. Run the same command again: it goes on.",
+        )

@@ -1,0 +1,112 @@
+"""What a restore was asked for, checked against coverage: refused when it cannot be exact, unless told otherwise."""
+
+import time
+from dataclasses import dataclass
+
+from botocore.exceptions import ClientError
+
+from stream_backup.archive import Archive
+from stream_backup.connection import Connection
+from stream_backup.coverage import Epoch
+from stream_backup.errors import CoverageError, UsageError
+from stream_backup.moment import iso, parse_when
+from stream_backup.survey import Live, Survey, survey
+from stream_backup.table import look_up
+from stream_backup.talk import say
+from stream_backup.timeline import NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`epoch` is None when the moment lies in none and was wanted all the same; `label` is of the stream whose table
+    description goes with the moment."""
+
+    table: str
+    moment: int
+    epoch: Epoch | None
+    label: str | None
+    survey: Survey
+
+    @property
+    def floor(self) -> int:
+        return self.epoch.floor if self.epoch else NEVER
+
+    @property
+    def floor_now(self) -> int:
+        """Floor of the epoch that holds the present."""
+        epochs = self.survey.coverage.epochs
+        return epochs[-1].floor if epochs and epochs[-1].end is None else NEVER
+
+    @property
+    def bounds(self) -> tuple[str | None, str | None]:
+        """(earliest, latest) exact moments of the epoch restored from, else of the newest one."""
+        coverage = self.survey.coverage
+        if self.epoch:
+            return iso(self.epoch.start), iso(coverage.latest if self.epoch.end is None else self.epoch.end)
+        return (iso(coverage.bounds[0]), iso(coverage.bounds[1])) if coverage.bounds else (None, None)
+
+
+def take_order(connection: Connection, table: str, when: str, *, incomplete_ok: bool) -> Order:
+    """Raises CoverageError outside coverage unless `incomplete_ok`; UsageError for what is no moment or not in the archive."""
+    archive = connection.archive(table)
+    live, now = _look(connection, table)
+    moment, note = parse_when(when, now)
+    if note:
+        say(note)
+    found = survey(archive, now, live)
+    if not found.streams and archive.is_empty():
+        raise UsageError(
+            f"The archive {connection.location} holds nothing of table {table!r}.", "Check its name, and --archive."
+        )
+    if moment >= now and not incomplete_ok:
+        hint = "Restore to a second that is over."
+        raise CoverageError(f"{iso(moment)} is not over yet: it is {iso(now)} now. {_span(found)}", hint)
+    if moment > found.coverage.latest and found.following:
+        found = _wait(connection, archive, moment)
+    if incomplete_ok:
+        epoch = found.coverage.epoch_at(moment)
+        if epoch is None:
+            say(f"{iso(moment)} is outside coverage. {_span(found)} What follows is what there is, and may not be exact.")
+    else:
+        epoch = found.coverage.require(moment, table)
+    if epoch and epoch.end is None and found.lag is None:
+        say(
+            "How far the function has read the stream is not known here; changes it has not written yet are not in this restore."
+        )
+    return Order(table, moment, epoch, epoch.stream if epoch else None, found)
+
+
+def wait_until_caught_up(connection: Connection, order: Order) -> Survey:
+    """Returns when the archive has everything up to the moment this was called, as far as anybody can tell.
+
+    Raises CoverageError when it is behind and nobody is reading the stream.
+    """
+    archive = connection.archive(order.table)
+    _, now = _look(connection, order.table)
+    return _wait(connection, archive, now) if order.survey.checkpoint else order.survey
+
+
+def _wait(connection: Connection, archive: Archive, moment: int) -> Survey:
+    say(f"Waiting until the archive has caught up with {iso(moment)} …")
+    while True:
+        live, now = _look(connection, archive.table)
+        found = survey(archive, now, live)
+        if found.coverage.latest >= moment or not found.following:
+            return found
+        time.sleep(0.5)
+
+
+def _look(connection: Connection, table: str) -> tuple[Live | None, int]:
+    try:
+        return look_up(connection.dynamodb, table)
+    except ClientError as error:
+        if "AccessDenied" not in error.response["Error"]["Code"]:
+            raise
+        return None, connection.clock()  # a restorer need not be allowed to see the table
+
+
+def _span(found: Survey) -> str:
+    if not found.coverage.bounds:
+        return "The archive covers no moment yet."
+    earliest, latest = found.coverage.bounds
+    return f"The archive is exact from {iso(earliest)} to {iso(latest)}."

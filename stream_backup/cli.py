@@ -1,0 +1,79 @@
+"""The root of the command line: the one place where the commands are put together and errors become exit codes."""
+
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from backfill.command import backfill
+from restore.command import restore
+from stream_backup.commands.demo import demo
+from stream_backup.commands.disable import disable
+from stream_backup.commands.enable import enable
+from stream_backup.commands.follow import follow
+from stream_backup.commands.history import history
+from stream_backup.commands.status import status
+from stream_backup.talk import say
+from stream_backup.translate import translate
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="stream-backup")
+def cli() -> None:
+    """Backs DynamoDB tables up through their streams into a versioned S3 bucket, and restores to any second.
+
+    \b
+    The whole job for one table:
+      export STREAM_BACKUP_ARCHIVE=s3://my-backups
+      stream-backup enable orders --function stream-backup
+      stream-backup backfill orders
+    And on the bad day:
+      stream-backup history orders '{"id": "order-1"}'
+      stream-backup restore orders --at 2026-11-21T03:19:59Z --plan
+      stream-backup restore orders --at 2026-11-21T03:19:59Z --in-place
+
+    Exit codes: 0 done, 1 unexpected, 2 usage or bad input, 3 incomplete, 4 outside coverage, 5 archive unreadable or
+    inconsistent, 130 interrupted.
+    """
+
+
+for command in (demo, enable, disable, follow, backfill, restore, history, status):
+    cli.add_command(command)
+
+
+def main(command: click.Command = cli, prog: str = "stream-backup") -> None:
+    """Runs a command and exits with its code: errors are one sentence on stderr, then a hint."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(command.main(prog_name=prog, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        _complain(error.format_message(), _usage_hint(error, prog), 2)
+    except (KeyboardInterrupt, click.Abort):
+        _complain("Interrupted.", "Nothing is lost: run the same command again, and it goes on.", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has seen enough
+        sys.exit(1)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        known = translate(error)
+        if known is None:
+            _complain(f"Unexpected: {type(error).__name__}: {error}", "--debug shows where; please report it.", 1)
+        else:
+            _complain(str(known), known.hint, known.exit_code)
+
+
+def _complain(message: str, hint: str, code: int) -> Any:
+    say(message)
+    if hint:
+        say(f"hint: {hint}")
+    sys.exit(code)
+
+
+def _usage_hint(error: click.ClickException, prog: str) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context else prog} --help shows how it is used."

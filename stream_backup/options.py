@@ -1,0 +1,33 @@
+"""The options every command takes, declared once."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from stream_backup.connection import Connection
+from stream_backup.handler import ARCHIVE
+
+Command = Callable[..., Any]
+
+
+def connected(command: Command) -> Command:
+    """Adds `--archive`, `--profile`, `--region`, `--debug`, and hands the command a `Connection` as its first argument."""
+
+    @click.option(
+        "--archive", "archive_url", envvar=ARCHIVE, metavar="s3://BUCKET[/PREFIX]", help=f"The archive [{ARCHIVE}]."
+    )
+    @click.option("--profile", help="AWS profile [AWS_PROFILE].")
+    @click.option("--region", help="AWS Region [AWS_REGION].")
+    @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+    @wraps(command)
+    def wrapper(archive_url: str | None, profile: str | None, region: str | None, **rest: Any) -> Any:
+        return command(Connection(profile, region, archive_url), **rest)
+
+    return wrapper
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Report as JSON on stdout.")
+
+table_argument = click.argument("table")
