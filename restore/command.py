@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from restore.execute import Execution, rewind_live, to_file, to_table
-from restore.order import Order, take_order, wait_until_caught_up
+from restore.order import Order, catch_up, take_order
 from restore.plan import Rebuild, Rewind, Selection, Tally
 from stream_backup.connection import Connection
 from stream_backup.errors import ArchiveError, IncompleteError, UsageError
@@ -90,12 +90,12 @@ def restore(
     if keys_from and not chosen.keys:
         raise UsageError(f"{keys_from} holds no key.", f"Write one a line, like {schema.example()}.")
     stop = Event()
+    if in_place and not plan_only:
+        catch_up(connection, order)
     before = dict(connection.store.requests)
     with ThreadPoolExecutor(READERS) as pool:
         execution = Execution(connection.dynamodb, chosen, pool, Tally(), stop)
         if in_place:
-            if not plan_only:
-                wait_until_caught_up(connection, order)
             plan = Rewind(archive, order.moment, order.floor, order.floor_now)
             confirm = None if yes else lambda: _confirm(order, execution.tally)
             result = rewind_live(execution, plan, table, confirm, plan_only=plan_only, incomplete_ok=incomplete_ok)
@@ -109,6 +109,8 @@ def restore(
                 name = into or f"{table}-restored-{iso(order.moment).replace(':', '').replace('-', '')}"
                 result = to_table(execution, rebuild, name, description, rate, overwrite=overwrite, stream=with_stream)
     requests = {kind: connection.store.requests[kind] - before.get(kind, 0) for kind in ("list", "get", "head")}
+    if chosen.keys and not execution.tally.versions:
+        say(f"The archive has no version of any of these keys in {table}.")
     _report(order, execution.tally, requests, result, plan_only=plan_only, as_json=as_json and to != "-")
     _complain(execution.tally, result, incomplete_ok=incomplete_ok)
 

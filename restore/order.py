@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 
 from stream_backup.archive import Archive
+from stream_backup.commands.follow import open_follower, read
 from stream_backup.connection import Connection
 from stream_backup.coverage import Epoch
 from stream_backup.errors import CoverageError, UsageError
@@ -76,14 +77,15 @@ def take_order(connection: Connection, table: str, when: str, *, incomplete_ok: 
     return Order(table, moment, epoch, epoch.stream if epoch else None, found)
 
 
-def wait_until_caught_up(connection: Connection, order: Order) -> Survey:
-    """Returns when the archive has everything up to the moment this was called, as far as anybody can tell.
-
-    Raises CoverageError when it is behind and nobody is reading the stream.
-    """
+def catch_up(connection: Connection, order: Order) -> None:
+    """Returns when the archive has everything up to the moment this was called: it waits for the `follow` that is reading,
+    or reads the stream itself where nobody is. How far a function has read is not known here."""
+    if not order.survey.checkpoint:
+        return
     archive = connection.archive(order.table)
     _, now = _look(connection, order.table)
-    return _wait(connection, archive, now) if order.survey.checkpoint else order.survey
+    if _wait(connection, archive, now).coverage.latest < now:
+        read(open_follower(connection, order.table), once=True)
 
 
 def _wait(connection: Connection, archive: Archive, moment: int) -> Survey:

@@ -63,7 +63,7 @@ class DynamoDB:
             response_dict["body"] = b"{}"
 
 
-_FOR_ENDPOINT = {"batch_write_item": {"RequestItems": {}}}
+_FOR_ENDPOINT: dict[str, dict[str, Any]] = {"batch_write_item": {"RequestItems": {}}}
 """Arguments that botocore's endpoint rules insist on reading; the payload replaces them."""
 
 _OF_STREAMS = {"describe_stream", "get_shard_iterator", "get_records"}

@@ -79,7 +79,7 @@ class KeySchema:
             if unknown := set(given) - {name for name, _ in self.attributes}:
                 raise ValueError(f"{sorted(unknown)[0]!r} is not a key attribute")
             key = {name: self._typed(name, kind, given) for name, kind in self.attributes}
-            key_json(key)
+            key_hash(key)
             return key
         except ValueError as error:  # a JSON error is one too
             raise UsageError(f"{text!r} is not a key of this table: {error}.", f"Write it like {self.example()}.") from error

@@ -42,7 +42,7 @@ def parse(body: bytes) -> Page:
         if name == "Version":
             versions.append(
                 Version(
-                    path=unquote_plus(fields["Key"]) if top.get("EncodingType") == "url" else fields["Key"],
+                    path=fields["Key"],
                     version_id=fields["VersionId"],
                     written=_seconds(fields["LastModified"]),
                     size=int(fields["Size"]),
@@ -64,14 +64,16 @@ def parse(body: bytes) -> Page:
     parser.EndElementHandler = end
     parser.CharacterDataHandler = characters
     parser.Parse(body, True)
+    quoted = top.get("EncodingType") == "url"  # may come after the versions it speaks of
+    if quoted:
+        versions = [version._replace(path=unquote_plus(version.path)) for version in versions]
     if top.get("IsTruncated") != "true":
         return Page(versions, {})
     marker = top["NextKeyMarker"]
-    url = top.get("EncodingType") == "url"
-    return Page(
-        versions,
-        {"KeyMarker": unquote_plus(marker) if url else marker, "VersionIdMarker": top.get("NextVersionIdMarker", "")},
-    )
+    markers = {"KeyMarker": unquote_plus(marker) if quoted else marker}
+    if version_id := top.get("NextVersionIdMarker"):  # S3 refuses an empty one
+        markers["VersionIdMarker"] = version_id
+    return Page(versions, markers)
 
 
 def install(client: Any) -> None:

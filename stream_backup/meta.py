@@ -18,6 +18,7 @@ from stream_backup.moment import from_iso, iso
 class Meta:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self.table = archive.table
 
     def streams(self) -> list[Stream]:
         """In order of time."""

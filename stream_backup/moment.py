@@ -6,7 +6,7 @@ from math import floor
 
 from stream_backup.errors import UsageError
 
-_AGO = re.compile(r"(\d+)\s*(s|m|h|d|w)[a-z]*\s+ago", re.IGNORECASE)
+_AGO = re.compile(r"(\d+)\s*(s|sec|second|m|min|minute|h|hour|d|day|w|week)s?\s+ago", re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _HINT = "Write it like 2026-11-21T03:20:00Z, '2h ago', or seconds since 1970."
 
@@ -29,7 +29,9 @@ def parse_when(text: str, now: int) -> tuple[int, str]:
     """
     text = text.strip()
     if ago := _AGO.fullmatch(text):
-        moment = now - int(ago[1]) * _SECONDS[ago[2].lower()]
+        moment = now - int(ago[1]) * _SECONDS[ago[2][0].lower()]
+        if moment < 0:
+            raise UsageError(f"{text!r} is before 1970.", _HINT)
         return moment, f"{text!r} is {iso(moment)}"
     if re.fullmatch(r"\d{9,11}(\.\d+)?", text):
         return int(text.partition(".")[0]), ""

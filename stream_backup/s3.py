@@ -95,4 +95,5 @@ class S3Store:
 
 
 def _text(attributes: "Attributes") -> dict[str, str]:
-    return {str(name): str(value) for name, value in attributes.items()}
+    """User metadata alone: its names arrive in lower case, where obstore calls the standard ones `Content-Type` and so on."""
+    return {name: str(value) for name, value in attributes.items() if name.islower()}

@@ -36,41 +36,46 @@ def follow(connection: Connection, table: str, *, once: bool, as_json: bool) -> 
       stream-backup follow orders
       stream-backup follow orders --once
     """
+    follower = open_follower(connection, table)
+    read(follower, once=once)
+    if follower.drained:
+        say(f"The stream of {table} was switched off, and all of it is read.")
+    if as_json:
+        data(
+            {"table": table, "changes": follower.changes, "caught_up": iso(follower.caught_up), "drained": follower.drained}
+        )
+
+
+def open_follower(connection: Connection, table: str) -> Follower:
+    """A reader of the table's newest stream into the archive, by the handler. Raises UsageError when it was never enabled."""
     os.environ["POWERTOOLS_METRICS_DISABLED"] = "true"  # stdout is data, and metrics are for CloudWatch
     meta = Meta(connection.archive(table))
     streams = meta.streams()
     if not streams:
         raise UsageError(f"{table} is not enabled in this archive.", f"Run: stream-backup enable {table} --stream-only")
-    stream = streams[-1]
     handler = make_handler(cache(lambda name: Archive(connection.store, connection.location.prefix, name)))
-    follower = Follower(connection.dynamodb, meta, stream, handler, say)
+    return Follower(connection.dynamodb, meta, streams[-1], handler, say)
+
+
+def read(follower: Follower, *, once: bool) -> None:
+    """Reads for as long as the stream is on, or until it has caught up with the moment this was called."""
+    table, stream = follower.meta.table, follower.stream
     try:
         follower.start()
-        say(
-            f"Going on from {iso(follower.caught_up)}; Ctrl-C stops it."
-            if not once
-            else f"Going on from {iso(follower.caught_up)}."
-        )
+        say(f"Reading the stream of {table} from {iso(follower.caught_up)} on{'' if once else '; Ctrl-C stops it'}.")
         _read(follower, once=once)
-    except KeyboardInterrupt:
-        say(f"Read up to {iso(follower.caught_up)}: {follower.changes:,} changes.")
-        raise
     except ClientError as error:
         if not is_gone(error):
             raise
         now = int(time.time())
-        meta.write_outage(Outage(stream.label, follower.caught_up or stream.floor, now, "the stream is gone"))
+        follower.meta.write_outage(Outage(stream.label, follower.caught_up or stream.floor, now, "the stream is gone"))
         raise UsageError(
             f"The stream of {table} is gone: it was switched off, or the table deleted, more than 24 hours ago.",
             f"What was read stays. To go on: stream-backup enable {table} --stream-only, then a backfill.",
         ) from error
-    if follower.drained:
-        say(f"The stream of {table} was switched off, and all of it is read.")
-    say(f"Read up to {iso(follower.caught_up)}: {follower.changes:,} changes.")
-    if as_json:
-        data(
-            {"table": table, "changes": follower.changes, "caught_up": iso(follower.caught_up), "drained": follower.drained}
-        )
+    finally:
+        if follower.started:
+            say(f"Read up to {iso(follower.caught_up)}: {follower.changes:,} changes.")
 
 
 def _read(follower: Follower, *, once: bool) -> None:
