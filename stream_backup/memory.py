@@ -33,12 +33,12 @@ class MemoryStore:
 
     def create(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> bool:
         with self._lock:
-            return self._newest(path) is None and self._write(path, payload, metadata)
+            return self._write(path, payload, metadata, allowed=self._newest(path) is None)
 
     def replace(self, path: str, payload: bytes, metadata: Mapping[str, str], etag: str) -> bool:
         with self._lock:
             newest = self._newest(path)
-            return newest is not None and newest.version.etag == etag and self._write(path, payload, metadata)
+            return self._write(path, payload, metadata, allowed=newest is not None and newest.version.etag == etag)
 
     def current(self, path: str) -> Current | None:
         self.requests["head"] += 1
@@ -64,8 +64,10 @@ class MemoryStore:
         marker = Version(path, str(next(self._ids)), int(self._clock()), 0, "")
         self.objects.setdefault(path, []).append(_Stored(marker, b"", {}, deleted=True))
 
-    def _write(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> bool:
-        self.requests["put"] += 1
+    def _write(self, path: str, payload: bytes, metadata: Mapping[str, str], allowed: bool = True) -> bool:
+        self.requests["put"] += 1  # a put that is refused is a request too
+        if not allowed:
+            return False
         version = Version(path, str(next(self._ids)), int(self._clock()), len(payload), digest(payload))
         self.objects.setdefault(path, []).append(_Stored(version, payload, dict(metadata)))
         return True

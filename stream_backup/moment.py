@@ -6,7 +6,7 @@ from math import floor
 
 from stream_backup.errors import UsageError
 
-_AGO = re.compile(r"(\d+)\s*(s|sec|second|m|min|minute|h|hour|d|day|w|week)s?\s+ago", re.IGNORECASE)
+_AGO = re.compile(r"(\d+)\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s+ago", re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _HINT = "Write it like 2026-11-21T03:20:00Z, '2h ago', or seconds since 1970."
 
