@@ -91,7 +91,7 @@ def restore(
         raise UsageError(f"{keys_from} holds no key.", f"Write one a line, like {schema.example()}.")
     stop = Event()
     if in_place and not plan_only:
-        catch_up(connection, order)
+        order = catch_up(connection, order, incomplete_ok=incomplete_ok)
     before = dict(connection.store.requests)
     with ThreadPoolExecutor(READERS) as pool:
         execution = Execution(connection.dynamodb, chosen, pool, Tally(), stop)

@@ -56,36 +56,38 @@ def take_order(connection: Connection, table: str, when: str, *, incomplete_ok: 
         say(note)
     found = survey(archive, now, live)
     if not found.streams and archive.is_empty():
-        raise UsageError(
-            f"The archive {connection.location} holds nothing of table {table!r}.", "Check its name, and --archive."
-        )
+        raise UsageError(f"The archive {connection.location} holds nothing of {table!r}.", "Check its name, and --archive.")
     if moment >= now and not incomplete_ok:
         hint = "Restore to a second that is over."
         raise CoverageError(f"{iso(moment)} is not over yet: it is {iso(now)} now. {_span(found)}", hint)
     if moment > found.coverage.latest and found.following:
         found = _wait(connection, archive, moment)
-    if incomplete_ok:
-        epoch = found.coverage.epoch_at(moment)
-        if epoch is None:
-            say(f"{iso(moment)} is outside coverage. {_span(found)} What follows is what there is, and may not be exact.")
-    else:
-        epoch = found.coverage.require(moment, table)
-    if epoch and epoch.end is None and found.lag is None:
-        say(
-            "How far the function has read the stream is not known here; changes it has not written yet are not in this restore."
-        )
-    return Order(table, moment, epoch, epoch.stream if epoch else None, found)
+    order = _within(table, moment, found, incomplete_ok=incomplete_ok)
+    if order.epoch is None:
+        say(f"{iso(moment)} is outside coverage. {_span(found)} What follows is what there is, and may not be exact.")
+    elif order.epoch.end is None and found.lag is None:
+        say("How far the function has read is not known here: what it has not written yet is not in this restore.")
+    return order
 
 
-def catch_up(connection: Connection, order: Order) -> None:
-    """Returns when the archive has everything up to the moment this was called: it waits for the `follow` that is reading,
-    or reads the stream itself where nobody is. How far a function has read is not known here."""
+def catch_up(connection: Connection, order: Order, *, incomplete_ok: bool) -> Order:
+    """The order, once the archive has everything up to the moment this was called: it waits for the `follow` that is
+    reading, or reads the stream itself where nobody is. How far a function has read is not known here."""
     if not order.survey.checkpoint:
-        return
+        return order
     archive = connection.archive(order.table)
     _, now = _look(connection, order.table)
-    if _wait(connection, archive, now).coverage.latest < now:
+    found = _wait(connection, archive, now)
+    if found.coverage.latest < now:
         read(open_follower(connection, order.table), once=True)
+        live, now = _look(connection, order.table)
+        found = survey(archive, now, live)
+    return _within(order.table, order.moment, found, incomplete_ok=incomplete_ok)
+
+
+def _within(table: str, moment: int, found: Survey, *, incomplete_ok: bool) -> Order:
+    epoch = found.coverage.epoch_at(moment) if incomplete_ok else found.coverage.require(moment, table)
+    return Order(table, moment, epoch, epoch.stream if epoch else None, found)
 
 
 def _wait(connection: Connection, archive: Archive, moment: int) -> Survey:

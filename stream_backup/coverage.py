@@ -153,12 +153,22 @@ class Coverage:
         """The epoch that holds `moment`; raises CoverageError with the bounds and the way out."""
         if epoch := self.epoch_at(moment):
             return epoch
-        override = "Or pass --incomplete-ok to take what there is, knowing that it may not be exact."
+        override = "or pass --incomplete-ok to take what there is, which may not be exact."
         if not self.epochs:
             raise CoverageError(
                 f"The archive of {table} covers no moment yet: no complete backfill was made while its stream was on.",
-                f"Run: stream-backup backfill {table}. {override}",
+                f"Run: stream-backup backfill {table}; {override}",
             )
+        newest = self.epochs[-1]
+        if newest.end is None and moment > self.latest:
+            way = f"Its stream is read up to {iso(self.latest)}: wait, or run stream-backup follow {table} --once"
+        else:
+            way = "Choose a moment inside"
+        raise CoverageError(
+            f"{iso(moment)} is outside what the archive of {table} can answer exactly: {self._spans()}.",
+            f"{way}; {override}",
+        )
+
+    def _spans(self) -> str:
         spans = [(epoch.start, self.latest if epoch.end is None else epoch.end) for epoch in self.epochs]
-        listed = ", and ".join(f"{iso(start)} to {iso(end)}" for start, end in spans if end >= start) or "no moment yet"
-        raise CoverageError(f"{iso(moment)} is outside what the archive of {table} can answer exactly: {listed}.", override)
+        return ", and ".join(f"{iso(start)} to {iso(end)}" for start, end in spans if end >= start) or "no moment yet"

@@ -67,6 +67,7 @@ class Follower:
     _done: dict[str, str | None] = field(default_factory=dict)  # shard → parent
     _retries: dict[str, Retry] = field(default_factory=dict)
     _beaten: float = 0.0
+    _newest: int = 0
 
     def start(self) -> None:
         """Goes on where the last checkpoint stands. Raises UsageError when the table or stream cannot be read."""
@@ -98,10 +99,13 @@ class Follower:
                 finished = True  # its children begin in the next round: until then nothing is claimed
                 self._done[name] = description.shards[name].parent if name in description.shards else None
                 del self.readers[name]
+                self._newest = max(self._newest, reader.newest)
         if not finished and self.readers:
             slowest = min(reader.reached for reader in self.readers.values())
             self.caught_up = max(self.caught_up, min(slowest, description.moment - SETTLE))
         self.drained = not description.enabled and not finished and not self.readers
+        if self.drained:
+            self.caught_up = max(self.caught_up, self._newest)  # nothing more will ever come
         return busy or finished
 
     def checkpoint(self, *, running: bool, force: bool = False) -> None:

@@ -69,6 +69,9 @@ class ShardReader:
     shard: str
     reached: int
     position: str | None = None
+    newest: int = 0
+    """The second of the last record delivered."""
+
     pending: list[dict[str, Any]] = field(default_factory=list)
     ended: bool = False
     _iterator: str | None = None
@@ -113,7 +116,8 @@ class ShardReader:
         if count:
             last = self.pending[count - 1]["dynamodb"]
             self.position = last["SequenceNumber"]
-            self.reached = max(self.reached, int(last["ApproximateCreationDateTime"]) - SETTLE)
+            self.newest = int(last["ApproximateCreationDateTime"])
+            self.reached = max(self.reached, self.newest - SETTLE)
             del self.pending[:count]
 
     def restart(self) -> None:
