@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test check fix clean
+.PHONY: install demo test check docs fix clean
 
 install: $(INSTALLED)
 
@@ -25,7 +25,11 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/make_cli_reference.py --check
 	$(BIN)/pytest -n 2
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/make_cli_reference.py
 
 fix: $(INSTALLED)
 	$(BIN)/ruff check --fix .
