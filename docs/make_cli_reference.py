@@ -12,17 +12,16 @@ TARGET = Path(__file__).with_name("cli.md")
 
 def reference() -> str:
     parts = ["# Command line reference", "", "Written by `make docs` from the commands' own help. Do not edit.", ""]
-    parts += _section(cli, "stream-backup", None)
+    root = click.Context(cli, info_name="stream-backup", **cli.context_settings | {"max_content_width": 100})
+    parts += _section(cli, root)
     for name, command in sorted(cli.commands.items()):
-        context = click.Context(cli, info_name="stream-backup")
-        parts += _section(command, name, context)
+        parts += _section(command, click.Context(command, info_name=name, parent=root))
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _section(command: click.Command, name: str, parent: click.Context | None) -> list[str]:
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=100, max_content_width=100)
-    title = name if parent is None else f"stream-backup {name}"
-    return [f"## {title}", "", "```", command.get_help(context).rstrip(), "```", ""]
+def _section(command: click.Command, context: click.Context) -> list[str]:
+    context.terminal_width = 100
+    return [f"## {context.command_path}", "", "```", command.get_help(context).rstrip(), "```", ""]
 
 
 if __name__ == "__main__":
