@@ -32,14 +32,20 @@ class Meta:
     def outages(self) -> list[Outage]:
         return sorted(map(Outage.of, self._archive.read_meta("outages").values()))
 
+    def recorded_ends(self) -> dict[str, int]:
+        """The second up to which each stream that ended was on for certain."""
+        return {label: from_iso(record["end"]) for label, record in self._archive.read_meta("ends").items()}
+
     def ends(self) -> dict[str, int]:
-        """The last exact moment of each stream that ended, as far as it has been read."""
-        found = {label: from_iso(record["end"]) for label, record in self._archive.read_meta("ends").items()}
+        """The last exact moment of each stream that ended: as far as `follow` has read it, where that is who reads."""
+        found = self.recorded_ends()
         for stream in self.streams():
             if stream.label in found and stream.reader == "follow":
-                checkpoint = self.checkpoint(stream.label)
-                if checkpoint and not checkpoint["drained"]:
-                    found[stream.label] = min(found[stream.label], from_iso(checkpoint["caught_up"]))
+                kept = self.checkpoint(stream.label)
+                if kept is None:
+                    found[stream.label] = stream.floor
+                elif not kept["drained"]:
+                    found[stream.label] = min(found[stream.label], from_iso(kept["caught_up"]))
         return found
 
     def stretches(self) -> list[Stretch]:

@@ -9,9 +9,9 @@ from botocore.exceptions import ClientError
 
 from stream_backup.archive import Archive
 from stream_backup.connection import Connection
-from stream_backup.coverage import Outage
+from stream_backup.coverage import Outage, Stream
 from stream_backup.errors import IncompleteError, UsageError
-from stream_backup.follow import POLL, Follower, is_gone
+from stream_backup.follow import POLL, RETENTION, Follower, is_gone
 from stream_backup.handler import make_handler
 from stream_backup.meta import Meta
 from stream_backup.moment import iso
@@ -36,6 +36,7 @@ def follow(connection: Connection, table: str, *, once: bool, as_json: bool) -> 
       stream-backup follow orders
       stream-backup follow orders --once
     """
+    read_older(connection, table)
     follower = open_follower(connection, table)
     read(follower, once=once)
     if follower.drained:
@@ -46,15 +47,32 @@ def follow(connection: Connection, table: str, *, once: bool, as_json: bool) -> 
         )
 
 
-def open_follower(connection: Connection, table: str) -> Follower:
-    """A reader of the table's newest stream into the archive, by the handler. Raises UsageError when it was never enabled."""
+def open_follower(connection: Connection, table: str, stream: Stream | None = None) -> Follower:
+    """A reader of the table's newest stream, or of the given one, into the archive, by the handler.
+
+    Raises UsageError when the table was never enabled.
+    """
     os.environ["POWERTOOLS_METRICS_DISABLED"] = "true"  # stdout is data, and metrics are for CloudWatch
     meta = Meta(connection.archive(table))
-    streams = meta.streams()
+    streams = [stream] if stream else meta.streams()
     if not streams:
         raise UsageError(f"{table} is not enabled in this archive.", f"Run: stream-backup enable {table} --stream-only")
     handler = make_handler(cache(lambda name: Archive(connection.store, connection.location.prefix, name)))
     return Follower(connection.dynamodb, meta, streams[-1], handler, say)
+
+
+def read_older(connection: Connection, table: str) -> None:
+    """Reads what is left in streams that were switched off before the newest one: they live on for 24 hours."""
+    meta = Meta(connection.archive(table))
+    oldest = int(time.time()) - RETENTION
+    for stream in meta.streams()[:-1]:
+        kept = meta.checkpoint(stream.label)
+        ended = meta.recorded_ends().get(stream.label, stream.floor)
+        if stream.reader == "follow" and not (kept and kept["drained"]) and ended > oldest:
+            try:
+                read(open_follower(connection, table, stream), once=True)
+            except (ClientError, UsageError) as error:
+                say(f"What is left in the stream of {iso(stream.floor)} cannot be read: {error}")
 
 
 def read(follower: Follower, *, once: bool) -> None:
