@@ -66,7 +66,7 @@ class Change:
             key = data["Keys"]
             key_json(key)
             return cls(key=key, stamp=stamp, body=None if kind == "remove" else encode(data["NewImage"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RecordError(f"A stream record cannot be parsed: {type(error).__name__}: {error}.") from error
 
     @classmethod
