@@ -1,0 +1,186 @@
+"""Golden events, as Lambda gets them from DynamoDB Streams, and what becomes of them."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_backup.change import MARGIN, Change
+from stream_backup.errors import RecordError
+from stream_backup.item import Item, digest, encode
+from stream_backup.key import KeySchema, key_hash
+from stream_backup.stamp import Stamp
+from tests import strategies
+
+EVENTS = Path(__file__).parent / "events"
+SECRET = "hunter2"
+
+
+def records(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((EVENTS / f"{name}.json").read_text())["Records"]
+    return found
+
+
+def streamed(name: str) -> Change:
+    return Change.streamed(records(name)[0])
+
+
+def test_insert() -> None:
+    """An INSERT becomes the new image, stamped with its second and sequence, with nothing before it."""
+    change = streamed("insert")
+    assert change.stamp == Stamp(1795231959, 4421584500000000017450439102, 1795231959, "insert")
+    assert change.key == {"id": {"S": "record-1"}}
+    assert change.name == "ee2bdf43ab8f10ad6c66546714da218b"
+    assert change.body == encode(records("insert")[0]["dynamodb"]["NewImage"])
+
+
+def test_chain() -> None:
+    """What came before a change is the MD5 of the version before it, so that a lost change shows."""
+    insert, modify, remove = map(streamed, ("insert", "modify", "remove"))
+    assert insert.body is not None
+    assert modify.body is not None
+    assert modify.stamp.before == digest(insert.body)
+    assert remove.stamp.before == digest(modify.body)
+    assert [change.stamp.kind for change in (insert, modify, remove)] == ["insert", "modify", "remove"]
+
+
+def test_remove() -> None:
+    """A REMOVE becomes a tombstone with its time, its sequence and its key, though it has no body."""
+    change = streamed("remove")
+    assert change.body is None
+    assert change.payload == b""
+    assert change.metadata["at"] == "1795231961"
+    assert change.metadata["key"] == '{"id":{"S":"record-1"}}'
+    assert change.stamp.by is None
+
+
+def test_expiry_by_ttl() -> None:
+    """A removal by the service itself says so; any other identity does not."""
+    assert streamed("ttl_expiry").stamp.by == "ttl"
+    (record,) = records("ttl_expiry")
+    for identity in (None, {}, {"type": "Service", "principalId": "replication.dynamodb.amazonaws.com"}, {"type": "User"}):
+        assert Change.streamed(record | {"userIdentity": identity}).stamp.by is None
+
+
+def test_fractional_time() -> None:
+    """A fractional time is the second it falls in."""
+    assert streamed("fractional_time").stamp.at == 1795231959
+
+
+def test_binary_key() -> None:
+    """A binary key is hashed as base64, and nested binary stays what it is."""
+    change = streamed("binary_key")
+    assert change.name == "6d63f0dd12cba27275e84ee29a338b31"
+    assert change.body == b'{"id":{"B":"aGVsbG8="},"parts":{"BS":["/+8=","AQI="]}}'
+
+
+def test_composite_key() -> None:
+    """A key of two attributes has one name, whichever the event puts first."""
+    (record,) = records("composite_key")
+    turned = copy.deepcopy(record)
+    turned["dynamodb"]["Keys"] = dict(reversed(record["dynamodb"]["Keys"].items()))
+    assert Change.streamed(record).name == Change.streamed(turned).name == "09d9b3b9d53e826494b471d6eaeb58a7"
+
+
+def test_numbers_of_38_digits() -> None:
+    """Numbers pass through digit by digit."""
+    body = streamed("numbers").body
+    assert body is not None
+    assert json.loads(body) == records("numbers")[0]["dynamodb"]["NewImage"] | {"set": {"NS": ["-1.5", "10", "9"]}}
+
+
+def test_new_image_view() -> None:
+    """A stream with new images alone is enough: its changes do not say what was before them."""
+    modify, remove = map(Change.streamed, records("new_image"))
+    assert modify.body is not None
+    assert modify.stamp.before is None
+    assert remove.payload == b""
+
+
+def test_same_second_is_ordered() -> None:
+    """Changes of one item in one second rank in the order they were made, the removal last."""
+    ranks = [Change.streamed(record).stamp.rank for record in records("batch")]
+    assert len(set(ranks)) == 4
+    assert ranks == sorted(ranks)
+
+
+@pytest.mark.parametrize("name", ["keys_only", "old_image"])
+def test_views_without_new_image_are_refused(name: str) -> None:
+    """A stream that does not carry what an item became is refused, with the way to mend it."""
+    with pytest.raises(RecordError, match="view type") as raised:
+        streamed(name)
+    assert "NEW_AND_OLD_IMAGES" in raised.value.hint
+
+
+WRONG: list[Any] = [
+    None,
+    "",
+    SECRET,
+    [],
+    {},
+    True,
+    float("nan"),
+    float("inf"),
+    {"id": {"S": SECRET, "N": "1"}},
+    {"id": {"N": SECRET}},
+    {"id": {"B": SECRET + "!"}},
+    {"id": {"S": [SECRET]}},
+    {"id": SECRET},
+]
+
+LENIENT: list[Any] = [("SequenceNumber", True), ("NewImage", {"id": {"N": SECRET}})]
+"""Python takes true for 1, and what DynamoDB calls a number is taken at its word outside a key."""
+
+
+@pytest.mark.parametrize("part", ["ApproximateCreationDateTime", "SequenceNumber", "Keys", "NewImage"])
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+def test_poison_record(part: str, wrong: Any) -> None:
+    """A record that cannot be parsed raises RecordError, which fails its batch item, and repeats nothing of the item."""
+    (record,) = records("insert")
+    record["dynamodb"][part] = wrong
+    if part in ("Keys", "NewImage") and wrong == {}:
+        del record["dynamodb"][part]
+    if (part, wrong) in LENIENT:
+        return
+    with pytest.raises(RecordError) as raised:
+        Change.streamed(record)
+    assert part == "SequenceNumber" or SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("broken", [None, [], "x", {}, {"eventName": []}, {"eventName": "TRUNCATE", "dynamodb": {}}])
+def test_what_is_no_record(broken: Any) -> None:
+    """Whatever is not a stream record raises RecordError and nothing else."""
+    with pytest.raises(RecordError):
+        Change.streamed(broken)
+
+
+@given(strategies.schemas_with_keys, st.integers(0, 2**33), st.integers(0, 60), st.integers(0, 2**33))
+def test_scanned(drawn: tuple[KeySchema, Item], asked: int, took: int, floor: int) -> None:
+    """A scan's interval holds the whole time it may have been read in, ranks below any change of its first second, and
+    does not begin before the floor."""
+    schema, key = drawn
+    change = Change.scanned(key | {"other attribute": {"N": "1"}}, schema, asked, asked + took, floor)
+    stamp = change.stamp
+    assert stamp.at == max(asked - MARGIN, floor)
+    assert stamp.seen >= max(stamp.at, asked + took + 1)
+    assert (stamp.at, 0) == stamp.rank < (stamp.at, 10**20)
+    assert change.name == key_hash(key)
+
+
+@given(strategies.schemas_with_keys, strategies.items)
+def test_stored_round_trip(drawn: tuple[KeySchema, Item], rest: Item) -> None:
+    """What is written is what is read, where the schema says which attributes are the key."""
+    schema, key = drawn
+    change = Change.scanned(rest | key, schema, 100, 101, 0)
+    assert Change.stored(change.payload, change.metadata, schema) == change
+    assert Change.stored(change.payload, change.metadata).key == {}
+
+
+def test_empty_item_is_refused() -> None:
+    """Zero bytes that do not say they are a removal are refused, not taken for one."""
+    with pytest.raises(ValueError, match="no tombstone"):
+        Change.stored(b"", streamed("insert").metadata)

@@ -1,0 +1,113 @@
+"""A version's stamp and key travel in S3 user metadata: ASCII, 2 KB, no spaces to fold."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stream_backup.change import METADATA_LIMIT, Change, metadata_size
+from stream_backup.item import Item, digest
+from stream_backup.key import key_hash
+from stream_backup.stamp import Kind, Stamp
+from tests import strategies
+
+seconds = st.integers(0, 2**33)
+kinds: st.SearchStrategy[Kind] = st.sampled_from(["insert", "modify", "remove", "scan"])
+stamps = st.builds(
+    Stamp,
+    at=seconds,
+    sequence=st.one_of(st.just(0), st.integers(10**20, 10**40 - 1)),
+    seen=seconds,
+    kind=kinds,
+    by=st.sampled_from([None, "ttl"]),
+    before=st.one_of(st.none(), st.binary(max_size=4).map(digest)),
+)
+REMOVED = Stamp(at=9999999999, sequence=10**40 - 1, seen=9999999999, kind="remove", by="ttl", before="f" * 32)
+
+
+@given(stamps)
+def test_round_trip(stamp: Stamp) -> None:
+    """A stamp is read back from its metadata, to the last of 40 digits of its sequence."""
+    assert Stamp.of(stamp.metadata()) == stamp
+
+
+@given(stamps, stamps)
+def test_rank(one: Stamp, other: Stamp) -> None:
+    """Stamps rank by second, then by sequence as a number, and by nothing else."""
+    assert (one.rank < other.rank) == (one.at < other.at or (one.at == other.at and one.sequence < other.sequence))
+
+
+def test_rank_is_no_text() -> None:
+    """A sequence of 22 digits ranks above one of 21, whichever digit comes first."""
+    low, high = replace(REMOVED, sequence=9 * 10**20), replace(REMOVED, sequence=10**21)
+    assert Stamp.of(low.metadata()).rank < Stamp.of(high.metadata()).rank
+
+
+@given(stamps)
+def test_foreign_names_are_ignored(stamp: Stamp) -> None:
+    """Metadata that somebody added does not change the stamp."""
+    assert Stamp.of(stamp.metadata() | {"owner": "somebody"}) == stamp
+
+
+@pytest.mark.parametrize("name", ["format", "kind", "at", "sequence", "seen"])
+def test_what_lacks_a_part_is_refused(name: str) -> None:
+    """Metadata without one of the parts of a stamp is not ours, and the error names the part."""
+    metadata = REMOVED.metadata()
+    del metadata[name]
+    with pytest.raises(ValueError, match=name):
+        Stamp.of(metadata)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"format": "2"}, {"format": "1.0"}, {"kind": "INSERT"}, {"at": "now"}, {"seen": ""}, {"sequence": "0x1"}]
+)
+def test_what_is_no_stamp_is_refused(wrong: dict[str, str]) -> None:
+    """A format of a later release, or a part that does not parse, is refused."""
+    with pytest.raises(ValueError, match=r"unknown|invalid literal"):
+        Stamp.of(REMOVED.metadata() | wrong)
+
+
+def tombstone(key: Item) -> Change:
+    return Change(key=key, stamp=REMOVED, body=None)
+
+
+@given(strategies.keys)
+@example({"id": {"S": "a  b\x7f é \U0001f600 \u2028\t"}})
+@example({"pk": {"S": "k" * 2048}, "sk": {"B": "//8="}})
+def test_tombstone_keeps_its_key(key: Item) -> None:
+    """A tombstone says its key, in metadata or where that is too small in its body, and never breaks S3's 2 KB limit."""
+    change = tombstone(key)
+    assert metadata_size(change.metadata) <= METADATA_LIMIT
+    back = Change.stored(change.payload, change.metadata)
+    assert back.stamp == REMOVED
+    assert back.body is None
+    assert key_hash(back.key) == key_hash(key)
+    assert (change.payload == b"") == ("key" in change.metadata)
+
+
+@given(strategies.keys)
+@example({"id": {"S": "  a  \x7f\x00\n"}})
+def test_metadata_is_fit_for_a_header(key: Item) -> None:
+    """Metadata is visible ASCII without spaces, for HTTP folds spaces and S3 encodes the rest as it likes."""
+    for name, value in tombstone(key).metadata.items():
+        assert re.fullmatch("[a-z]+", name)
+        assert re.fullmatch(r"[\x21-\x7e]+", value)
+
+
+def test_limit_is_exact() -> None:
+    """The key moves into the body with the first byte that would exceed 2,048, counting each name's prefix."""
+    room = METADATA_LIMIT - metadata_size(tombstone({"k": {"S": ""}}).metadata)
+    fits, exceeds = tombstone({"k": {"S": "x" * room}}), tombstone({"k": {"S": "x" * (room + 1)}})
+    assert sum(len(f"x-amz-meta-{name}{value}".encode()) for name, value in fits.metadata.items()) == 2048
+    assert fits.payload == b""
+    assert exceeds.payload == b'{"k":{"S":"' + b"x" * (room + 1) + b'"}}'
+    assert "key" not in exceeds.metadata
+
+
+def test_item_needs_no_key_in_metadata() -> None:
+    """A version that is an item has its key in its body, and only there."""
+    change = Change({"id": {"S": "a"}}, replace(REMOVED, kind="insert"), b'{"id":{"S":"a"}}')
+    assert "key" not in change.metadata
+    assert change.payload == change.body
