@@ -1,0 +1,81 @@
+"""Law 10: what format 1 stored stays readable for ever, and today's code writes the very same."""
+
+import json
+from base64 import b64decode
+from typing import Any
+
+import pytest
+
+from stream_backup.archive import Archive
+from stream_backup.change import Change
+from stream_backup.item import encode
+from stream_backup.key import key_hash
+from stream_backup.memory import MemoryStore
+from tests.golden.make import GOLDEN, changes, schema_of, stored
+
+FILES: dict[str, Any] = json.loads(GOLDEN.with_name("format-1.json").read_text())
+
+each = pytest.mark.parametrize("name", sorted(FILES))
+
+
+def test_same_bytes_are_written() -> None:
+    """Today's code writes every kind of version byte for byte as the first release did."""
+    assert {name: stored(change) for name, change in changes().items()} == FILES
+
+
+@each
+def test_readable(name: str) -> None:
+    """A stored version reads back as the change it was, from its bytes and metadata alone."""
+    old = FILES[name]
+    change = Change.stored(b64decode(old["payload"]), old["metadata"], schema_of(old["key"]))
+    assert key_hash(change.key) == old["name"]
+    assert change.stamp == changes()[name].stamp
+    assert change.body == changes()[name].body
+
+
+@each
+def test_readable_in_place(name: str) -> None:
+    """An archive that holds a stored version under its name reads it, with and without the table's schema."""
+    old = FILES[name]
+    store = MemoryStore(lambda: 1795240000)
+    store.put(f"T/{old['name']}", b64decode(old["payload"]), old["metadata"])
+    for schema in (None, schema_of(old["key"])):
+        archive = Archive(store, "", "T", schema)
+        (version,) = archive.history(old["key"]).versions
+        assert archive.read(version).stamp == archive.stat(version).stamp == changes()[name].stamp
+
+
+@each
+def test_what_a_listing_shows(name: str) -> None:
+    """A listing alone tells a tombstone by its zero bytes, unless its key was too long for metadata."""
+    size = len(b64decode(FILES[name]["payload"]))
+    removed = FILES[name]["metadata"]["kind"] == "remove"
+    assert (size == 0) == (removed and name != "remove_long")
+
+
+def test_body_is_the_item_and_nothing_else() -> None:
+    """A body is canonical DynamoDB JSON without a wrapper, so any tool can read it."""
+    body = b64decode(FILES["composite_key"]["payload"])
+    assert body == b'{"pk":{"S":"user#1"},"sk":{"N":"42"},"total":{"N":"19.9"}}'
+    assert body == encode(json.loads(body))
+
+
+def test_metadata_by_hand() -> None:
+    """The names and spellings of a stamp are those the format document gives."""
+    assert FILES["ttl_expiry"]["metadata"] == {
+        "format": "1",
+        "kind": "remove",
+        "at": "1795232000",
+        "sequence": "4421584500000000017450439135",
+        "seen": "1795232000",
+        "by": "ttl",
+        "before": "bd8c9b18b2650f4a64cbe52830af0e73",
+        "key": '{"id":{"S":"session-9"}}',
+    }
+    assert FILES["scan"]["metadata"] == {
+        "format": "1",
+        "kind": "scan",
+        "at": "1795231895",
+        "sequence": "0",
+        "seen": "1795231908",
+    }

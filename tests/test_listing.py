@@ -1,0 +1,143 @@
+"""Pages of ListObjectVersions, as S3 and its stand-ins write them."""
+
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+import pytest
+
+from stream_backup import listing
+from stream_backup.listing import parse
+from stream_backup.store import Version
+
+MD5 = "9dd4e461268c8034f5c8564e155c67a6"
+
+
+def version(
+    path: str = "T/a", version_id: str = "v1", written: str = "2026-11-21T03:32:39.000Z", etag: str = f'"{MD5}"'
+) -> str:
+    return (
+        f"<Version><Key>{path}</Key><VersionId>{version_id}</VersionId><IsLatest>true</IsLatest><LastModified>{written}"
+        f"</LastModified><ETag>{etag}</ETag><Size>5</Size><Owner><ID>owner</ID><DisplayName>me</DisplayName></Owner>"
+        "<StorageClass>STANDARD</StorageClass></Version>"
+    )
+
+
+MARKER = (
+    "<DeleteMarker><Key>T/gone</Key><VersionId>m1</VersionId><IsLatest>true</IsLatest>"
+    "<LastModified>2026-11-21T03:32:40.000Z</LastModified><Owner><ID>owner</ID></Owner></DeleteMarker>"
+)
+
+
+def page(*content: str, truncated: bool = False) -> bytes:
+    head = "<Name>bucket</Name><Prefix>T/</Prefix><KeyMarker/><VersionIdMarker/><MaxKeys>1000</MaxKeys>"
+    xmlns = "http://s3.amazonaws.com/doc/2006-03-01/"
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<ListVersionsResult xmlns="{xmlns}">{head}'
+        f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>{''.join(content)}</ListVersionsResult>"
+    ).encode()
+
+
+NEXT = "<NextKeyMarker>T/a+b%2Fc</NextKeyMarker><NextVersionIdMarker>v9</NextVersionIdMarker>"
+URL = "<EncodingType>url</EncodingType>"
+
+
+def test_one_version() -> None:
+    """Each Version element becomes a tuple with whole seconds and a bare ETag."""
+    assert parse(page(version())) == ([Version("T/a", "v1", 1795231959, 5, MD5)], {})
+
+
+def test_empty_page() -> None:
+    """A page without versions is empty and the last."""
+    assert parse(page()) == ([], {})
+    assert parse(b"<ListVersionsResult/>") == ([], {})
+
+
+@pytest.mark.parametrize("etag", [f"&quot;{MD5}&quot;", f"&#34;{MD5}&#34;", f"&#x22;{MD5}&#x22;", MD5])
+def test_quotes_of_an_etag(etag: str) -> None:
+    """An ETag is bare hex however its quotes are escaped: S3 writes &quot;, SeaweedFS &#34;."""
+    assert parse(page(version(etag=etag))).versions[0].etag == MD5
+
+
+def test_delete_markers_are_left_out() -> None:
+    """Delete markers remove nothing from history, wherever in the page they stand."""
+    found = parse(page(MARKER, version(version_id="v2"), MARKER, version(version_id="v1"), MARKER)).versions
+    assert [each.version_id for each in found] == ["v2", "v1"]
+
+
+def test_order_is_kept() -> None:
+    """Versions come in the page's order, which is by path, newest first, also within one second."""
+    found = parse(page(version("T/a", "new"), version("T/a", "old"), version("T/b", "one"))).versions
+    assert [(each.path, each.version_id) for each in found] == [("T/a", "new"), ("T/a", "old"), ("T/b", "one")]
+
+
+@pytest.mark.parametrize("content", [(URL, version("T/a+b%2Bc%C3%A9%25")), (version("T/a+b%2Bc%C3%A9%25"), URL)])
+def test_url_encoded_keys(content: tuple[str, ...]) -> None:
+    """A key that S3 says is URL-encoded is decoded, whether it says so before or after the keys."""
+    assert parse(page(*content)).versions[0].path == "T/a b+cé%"
+
+
+def test_plain_keys() -> None:
+    """A key not said to be encoded is taken as it is, entities resolved."""
+    assert parse(page(version("T/a+b%2F&amp;&lt;é"))).versions[0].path == "T/a+b%2F&<é"
+
+
+def test_next_page() -> None:
+    """A truncated page says with which two markers the next one begins, at whichever end of it they stand."""
+    expected = {"KeyMarker": "T/a+b%2Fc", "VersionIdMarker": "v9"}
+    assert parse(page(NEXT, version(), truncated=True)).markers == expected
+    assert parse(page(version(), NEXT, truncated=True)).markers == expected
+
+
+def test_next_page_url_encoded() -> None:
+    """The marker of a page with encoded keys is decoded too, for botocore encodes it again."""
+    assert parse(page(URL, NEXT, truncated=True)).markers["KeyMarker"] == "T/a b/c"
+
+
+def test_next_page_by_key_alone() -> None:
+    """Where no version marker is given none is sent, for S3 refuses an empty one."""
+    assert parse(page("<NextKeyMarker>T/a</NextKeyMarker>", truncated=True)).markers == {"KeyMarker": "T/a"}
+
+
+def test_last_page_has_no_markers() -> None:
+    """A page that is not truncated is the last, whatever markers it carries."""
+    assert parse(page(NEXT, version())).markers == {}
+
+
+def test_page_of_markers_only() -> None:
+    """A page of nothing but delete markers still leads to the next."""
+    assert parse(page(MARKER, NEXT, truncated=True)) == ([], {"KeyMarker": "T/a+b%2Fc", "VersionIdMarker": "v9"})
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("2026-11-21T03:32:39.999Z", 1795231959),
+        ("2026-11-21T03:32:39Z", 1795231959),
+        ("2026-11-21T03:32:39.000001Z", 1795231959),
+    ],
+)
+def test_whole_seconds(written: str, seconds: int) -> None:
+    """A time is the second it falls in, with milliseconds or without."""
+    assert parse(page(version(written=written))).versions[0].written == seconds
+
+
+def test_a_page_cut_short_is_an_error() -> None:
+    """Half a page is never taken for a whole one."""
+    with pytest.raises(ExpatError):
+        parse(page(version(), version("T/b"))[:-40])
+
+
+def test_a_version_cut_short_is_an_error() -> None:
+    """A version without its size or time is an error, not a version of some other size."""
+    with pytest.raises(KeyError):
+        parse(page(version(), "<Version><Key>T/b</Key><VersionId>v</VersionId></Version>"))
+
+
+@pytest.mark.parametrize("status", [301, 403, 500, 503])
+def test_errors_are_left_to_botocore(status: int) -> None:
+    """An answer that is no listing is not parsed, so botocore retries or raises it."""
+    answer: dict[str, Any] = {"status_code": status, "body": b"<Error><Code>SlowDown</Code></Error>"}
+    custom: dict[str, Any] = {}
+    listing._take_over(answer, custom)  # noqa: SLF001
+    assert answer["body"].startswith(b"<Error>")
+    assert custom == {}
