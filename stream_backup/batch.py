@@ -11,7 +11,7 @@ from threading import Event
 from typing import Any
 
 from stream_backup.archive import Archive
-from stream_backup.change import Change
+from stream_backup.change import Change, table_of
 from stream_backup.errors import RecordError
 
 WRITERS = 32
@@ -37,30 +37,33 @@ class Outcome:
 
 
 def write_batch(
-    records: Sequence[dict[str, Any]], archive: Archive, pool: Executor, out_of_time: Callable[[], bool]
+    records: Sequence[dict[str, Any]],
+    archive_of: Callable[[str], Archive],
+    pool: Executor,
+    out_of_time: Callable[[], bool],
 ) -> Outcome:
-    """Writes every change of `records`, in the order of the shard, by `pool`. Stops at a record it cannot parse, at the
-    first put that fails, and when `out_of_time`; never raises for any of them."""
+    """Writes every change of `records`, in the order of the shard, by `pool` into the archive of its table. Stops at a
+    record it cannot parse, at the first put that fails, and when `out_of_time`; never raises for any of them."""
     whole = Outcome()
-    chains: dict[str, list[tuple[int, Change]]] = {}
+    chains: dict[tuple[str, str], list[tuple[int, Change]]] = {}
     for position, record in enumerate(records):
         try:
-            change = Change.streamed(record)
+            table, change = table_of(record), Change.streamed(record)
         except RecordError as error:
             whole.fail(position, error)  # what follows it may be of the same item: nothing after it is written
             break
-        chains.setdefault(change.name, []).append((position, change))
+        chains.setdefault((table, change.name), []).append((position, change))
     stop = Event()
 
-    def write(part: Iterable[list[tuple[int, Change]]]) -> Outcome:
+    def write(part: Iterable[tuple[str, list[tuple[int, Change]]]]) -> Outcome:
         done = Outcome()
-        for chain in part:
+        for table, chain in part:
             for position, change in chain:
                 if stop.is_set() or out_of_time():
                     done.fail(position)
                     break
                 try:
-                    done.bytes += archive.put(change)
+                    done.bytes += archive_of(table).put(change)
                 except Exception as error:  # noqa: BLE001 - whatever it was, the stream must be read again from here
                     stop.set()
                     done.fail(position, error)
@@ -70,7 +73,7 @@ def write_batch(
                 done.newest = max(done.newest, change.stamp.at)
         return done
 
-    every = list(chains.values())
+    every = [(table, chain) for (table, _), chain in chains.items()]
     for done in pool.map(write, (every[index::WRITERS] for index in range(min(WRITERS, len(every))))):
         whole.changes += done.changes
         whole.tombstones += done.tombstones

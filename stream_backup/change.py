@@ -121,3 +121,11 @@ def _ascii(key: Item) -> str:
     """JSON that survives an HTTP header: ASCII, and no space or DEL, since signatures fold runs of spaces."""
     text = json.dumps(json.loads(key_json(key)), separators=(",", ":"))
     return text.replace(" ", "\\u0020").replace("\x7f", "\\u007f")
+
+
+def table_of(record: dict[str, Any]) -> str:
+    """The table a stream record comes from: `arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL` → NAME."""
+    try:
+        return str(record["eventSourceARN"]).split(":table/", 1)[1].split("/", 1)[0]
+    except (KeyError, IndexError, TypeError) as error:
+        raise RecordError("A stream record does not say which table it comes from.") from error

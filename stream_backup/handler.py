@@ -18,6 +18,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from stream_backup.archive import Archive, Location
 from stream_backup.batch import WRITERS, Outcome, write_batch
+from stream_backup.change import table_of
 from stream_backup.errors import RecordError, UsageError
 from stream_backup.s3 import S3Store, open_objects
 
@@ -40,12 +41,12 @@ def make_handler(archive_of: Callable[[str], Archive]) -> Handler:
         records = event["Records"]
         if not records:
             return {"batchItemFailures": []}
-        table = table_of(records[0]["eventSourceARN"])
-        outcome = write_batch(records, archive_of(table), pool, _deadline(context))
-        _report(table, outcome)
+        outcome = write_batch(records, archive_of, pool, _deadline(context))
+        _report(records[0], outcome)
         if outcome.first_failed is None:
             return {"batchItemFailures": []}
-        sequence = records[outcome.first_failed]["dynamodb"]["SequenceNumber"]
+        # A record without a sequence number leaves an empty identifier, which fails the whole batch.
+        sequence = records[outcome.first_failed].get("dynamodb", {}).get("SequenceNumber", "")
         return {"batchItemFailures": [{"itemIdentifier": sequence}]}
 
     return handle
@@ -53,23 +54,16 @@ def make_handler(archive_of: Callable[[str], Archive]) -> Handler:
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Entry point of the function."""
-    return _from_environment()(event, context)
-
-
-def table_of(stream_arn: str) -> str:
-    """`arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL` → NAME."""
-    try:
-        return stream_arn.split(":table/", 1)[1].split("/", 1)[0]
-    except IndexError as error:
-        raise RecordError(f"{stream_arn!r} is not the ARN of a DynamoDB stream.") from error
+    if ARCHIVE not in os.environ:
+        raise UsageError(f"{ARCHIVE} is not set.", f"Set it like {ARCHIVE}=s3://my-backups/production.")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return _handler_of(os.environ[ARCHIVE], endpoint)(event, context)
 
 
 @cache
-def _from_environment() -> Handler:
-    if ARCHIVE not in os.environ:
-        raise UsageError(f"{ARCHIVE} is not set.", f"Set it like {ARCHIVE}=s3://my-backups/production.")
-    location = Location.parse(os.environ[ARCHIVE])
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+def _handler_of(url: str, endpoint: str | None) -> Handler:
+    """Made at the first invocation and kept: no client is made for each."""
+    location = Location.parse(url)
     store = S3Store(location.bucket, open_objects(location.bucket, endpoint=endpoint))
     return make_handler(cache(lambda table: Archive(store, location.prefix, table)))
 
@@ -81,7 +75,11 @@ def _deadline(context: Any) -> Callable[[], bool]:
     return lambda: bool(context.get_remaining_time_in_millis() < reserve)
 
 
-def _report(table: str, outcome: Outcome) -> None:
+def _report(record: dict[str, Any], outcome: Outcome) -> None:
+    try:
+        table = table_of(record)
+    except RecordError:
+        table = "unknown"
     for error in outcome.errors[:3]:
         logger.error(str(error), table=table, error=type(error).__name__)
     metrics.add_dimension("table", table)

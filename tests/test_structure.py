@@ -9,7 +9,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for package in ("stream_backup", "backfill", "restore") for path in (ROOT / package).rglob("*.py"))
 PURE = {"item", "key", "stamp", "change", "timeline", "coverage", "moment", "errors", "store", "memory"}
-FUNCTION = {"stream_backup.handler", "stream_backup.batch", "stream_backup.archive", "stream_backup.s3", "stream_backup.listing"}
+FUNCTION = {
+    "stream_backup.handler",
+    "stream_backup.batch",
+    "stream_backup.archive",
+    "stream_backup.s3",
+    "stream_backup.listing",
+}
 
 
 def imports(path: Path) -> set[str]:
@@ -59,4 +65,6 @@ def test_the_function_needs_no_command_line() -> None:
 
 def test_no_module_outgrows_its_noun() -> None:
     """A module of more than 200 lines holds two nouns."""
-    assert {path.name: len(path.read_text().splitlines()) for path in SOURCES if len(path.read_text().splitlines()) > 200} == {}
+    assert {
+        path.name: len(path.read_text().splitlines()) for path in SOURCES if len(path.read_text().splitlines()) > 200
+    } == {}
