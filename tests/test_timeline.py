@@ -1,0 +1,204 @@
+"""Law 7: the short walk over a listing answers exactly what reading every version would."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from stream_backup.stamp import Kind, Stamp
+from stream_backup.store import Version
+from stream_backup.timeline import LATE, NEVER, SKEW, earliest_at, item_at, latest_at
+
+DAY = 86400
+T0 = 1795231959
+KINDS: list[Kind] = ["insert", "modify", "remove", "remove"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A version as the store holds it: when it was written, and the stamp that a listing does not show."""
+
+    stamp: Stamp
+    written: int
+    size: int
+
+
+@dataclass
+class Bucket:
+    stored: dict[str, Written]
+    reads: Counter[str]
+
+    def read(self, version: Version) -> Written:
+        self.reads[version.version_id] += 1
+        return self.stored[version.version_id]
+
+    def versions(self) -> list[Version]:
+        """Newest written first, and within one second the later put first, as S3 lists."""
+        newest_first = sorted(self.stored.items(), key=lambda each: (each[1].written, int(each[0])), reverse=True)
+        return [Version("T/a", name, each.written, each.size, "") for name, each in newest_first]
+
+
+def bucket(*stored: Written) -> Bucket:
+    return Bucket({str(index): each for index, each in enumerate(stored)}, Counter())
+
+
+def reference(stored: list[Written], moment: int, floor: int) -> Stamp | None:
+    """The definition, with every stamp at hand: the highest-ranked that counts; nothing if that is a tombstone."""
+    counting = [each.stamp for each in stored if each.stamp.at >= floor and each.stamp.seen <= moment]
+    best = max(counting, key=lambda stamp: stamp.rank, default=None)
+    return None if best is None or best.kind == "remove" else best
+
+
+def answer(found: Written | None) -> Stamp | None:
+    return None if found is None or found.stamp.kind == "remove" else found.stamp
+
+
+def streamed(at: int, sequence: int, written: int, kind: Kind = "modify", size: int | None = None) -> Written:
+    return Written(Stamp(at, sequence, at, kind), written, (0 if kind == "remove" else 9) if size is None else size)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[Written], int, int, int]:
+    """(versions in order of writing, moment, floor, lateness): changes in bursts and far apart, written late, early by
+    skew, twice and out of order, scans that race them, tombstones with and without a body."""
+    lateness = draw(st.sampled_from([0, 0, 0, 3600, 3 * DAY]))
+    second, sequence, stored = T0, 10**21, list[Written]()
+    for _ in range(draw(st.integers(1, 7))):
+        second += draw(st.sampled_from([0, 0, 1, 2, SKEW + 1, SKEW + 2, 60, DAY - 1, LATE, LATE + 2 * SKEW + 2, 3 * DAY]))
+        if draw(st.integers(0, 4)) == 0:
+            asked, took = second - draw(st.integers(0, 3)), draw(st.integers(0, 120))
+            stamp = Stamp(asked - 5, 0, asked + took + 6, "scan")
+            stored.append(Written(stamp, asked + took + draw(st.sampled_from([-2, 0, 2, 300])), 9))
+            continue
+        sequence += draw(st.integers(1, 3))
+        kind = draw(st.sampled_from(KINDS))
+        size = draw(st.sampled_from([0, 0, 3000])) if kind == "remove" else 9
+        for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
+            delay = draw(st.sampled_from([-2, -1, 0, 1, 2, 60, DAY // 2, DAY - 1, DAY, DAY + lateness]))
+            stored.append(streamed(second, sequence, second + delay, kind, size))
+    dangerous = sorted({T0} | {edge for each in stored for edge in (each.stamp.at, each.stamp.seen, each.written)})
+    moment = draw(st.sampled_from(dangerous)) + draw(st.sampled_from([-1, 0, 1, DAY, LATE + SKEW]))
+    floor = draw(
+        st.one_of(st.just(NEVER), st.sampled_from(dangerous).map(lambda at: at + draw(st.sampled_from([-1, 0, 1]))))
+    )
+    return sorted(stored, key=lambda each: each.written), moment, floor, lateness
+
+
+@given(histories())
+def test_short_walk_equals_exhaustive(drawn: tuple[list[Written], int, int, int]) -> None:
+    """Law 7: for every moment and floor item_at gives the highest-ranked version that counts, however late, early, twice
+    or out of order versions were written, and it reads none twice."""
+    stored, moment, floor, lateness = drawn
+    held = bucket(*stored)
+    found = item_at(held.versions(), moment, floor, held.read, lateness)
+    expected = reference(stored, moment, floor)
+    event(f"answer {'present' if expected else 'absent'}, reads {min(held.reads.total(), 3)} of {min(len(stored), 4)}")
+    assert getattr(answer(found), "rank", None) == getattr(expected, "rank", None)
+    assert answer(found) == expected or (answer(found) or Stamp(0, 0, 0, "scan")).sequence == 0  # two scans may tie
+    assert set(held.reads.values()) <= {1}
+
+
+@given(histories())
+def test_order_of_the_listing_is_no_matter(drawn: tuple[list[Written], int, int, int]) -> None:
+    """A history in any order gives the same answer."""
+    stored, moment, floor, lateness = drawn
+    held = bucket(*stored)
+    forward = answer(item_at(held.versions(), moment, floor, held.read, lateness))
+    back = answer(item_at(held.versions()[::-1], moment, floor, held.read, lateness))
+    assert getattr(forward, "rank", None) == getattr(back, "rank", None)
+
+
+@given(histories())
+def test_only_forward(drawn: tuple[list[Written], int, int, int]) -> None:
+    """Law 4: the rank of the answer never falls as the moment grows, tombstones included."""
+    stored, moment, floor, lateness = drawn
+    held = bucket(*[Written(each.stamp, each.written, each.size or 1) for each in stored])  # so that each one is read
+    ranks = []
+    for step in (0, 1, 60, DAY, 5 * DAY):
+        found = item_at(held.versions(), moment + step, floor, held.read, lateness)
+        ranks.append(found.stamp.rank if found else (NEVER, 0))
+    assert ranks == sorted(ranks)
+
+
+@given(st.integers(-2, DAY), st.integers(0, 3 * DAY))
+def test_bounds_hold(delay: int, lateness: int) -> None:
+    """What a listing says of a stamp is true for every delay that can occur."""
+    version = Version("T/a", "v", T0 + delay, 9, "")
+    assert earliest_at(version) <= T0 <= latest_at(version)
+    assert earliest_at(Version("T/a", "v", T0 + delay + lateness, 9, ""), lateness) <= T0
+
+
+def reads(held: Bucket, moment: int, floor: int = NEVER) -> tuple[Stamp | None, list[str]]:
+    found = item_at(held.versions(), moment, floor, held.read)
+    return answer(found), sorted(held.reads)
+
+
+def test_far_apart_takes_one_read() -> None:
+    """Of versions written far apart only the answer is read, at one request, whatever moment is asked for."""
+    stored = [streamed(T0 + 3 * DAY * n, 10**21 + n, T0 + 3 * DAY * n + 1) for n in range(5)]
+    for n, each in enumerate(stored):
+        assert reads(bucket(*stored), each.stamp.at + DAY) == (each.stamp, [str(n)])
+
+
+def test_newest_of_quiet_item_takes_one_read() -> None:
+    """The latest state is one read as soon as the version before it was written a few seconds earlier."""
+    stored = [streamed(T0, 10**21, T0), streamed(T0 + 2 * SKEW, 10**21 + 1, T0 + 2 * SKEW)]
+    assert reads(bucket(*stored), T0 + DAY) == (stored[1].stamp, ["1"])
+
+
+def test_old_tombstone_takes_no_read() -> None:
+    """A removal with nothing else written within a day before it is known from the listing alone."""
+    stored = [streamed(T0, 10**21, T0), streamed(T0 + 2 * DAY, 10**21 + 1, T0 + 2 * DAY, "remove")]
+    assert reads(bucket(*stored), T0 + 3 * DAY) == (None, [])
+    assert reads(bucket(stored[1]), T0 + 3 * DAY) == (None, [])
+
+
+@pytest.mark.parametrize("gap", [0, 1, SKEW, DAY - 1, DAY, LATE])
+def test_tombstone_near_another_version_is_read(gap: int) -> None:
+    """A zero-byte version that an older-written one may outrank is never trusted unread."""
+    late = streamed(T0 + gap, 10**21, T0 + gap + DAY, "remove")
+    early = streamed(T0 + gap + 1, 10**21 + 1, T0 + gap + DAY)
+    held = bucket(early, late)  # written in one second: the tombstone is the older change
+    assert reads(held, T0 + 3 * DAY)[0] == early.stamp
+
+
+def test_tombstone_of_an_older_life() -> None:
+    """A tombstone that may lie before the floor is read, and one below it does not count."""
+    stored = [streamed(T0 - 100, 10**21, T0 + 10, "remove")]
+    assert reads(bucket(*stored), T0 + 9 * DAY, floor=T0) == (None, ["0"])
+
+
+def test_versions_after_the_moment_are_not_read() -> None:
+    """What was written more than a day after the moment cannot count for it, and is not read."""
+    stored = [streamed(T0, 10**21, T0)]
+    stored += [streamed(T0 + n * 60 + LATE + 60, 10**21 + n, T0 + n * 60 + LATE + 60) for n in range(1, 50)]
+    assert reads(bucket(*stored), T0) == (stored[0].stamp, ["0"])
+
+
+def test_redriven_version_counts() -> None:
+    """A version redriven three days late counts for its own second once readers know how late it may be."""
+    stored = [streamed(T0, 10**21, T0), streamed(T0 + 60, 10**21 + 1, T0 + 3 * DAY)]
+    held = bucket(*stored)
+    assert answer(item_at(held.versions(), T0 + 60, NEVER, held.read, lateness=3 * DAY)) == stored[1].stamp
+
+
+def test_nothing_written() -> None:
+    """No versions, no item, no request."""
+    assert reads(bucket(), T0) == (None, [])
+
+
+def test_streamed_change_outranks_scan_of_its_second() -> None:
+    """A scan that was written later never hides a change stamped in its first second."""
+    change = streamed(T0 - 5, 10**21, T0 - 5)
+    scan = Written(Stamp(T0 - 5, 0, T0 + 6, "scan"), T0 + 1, 9)
+    assert reads(bucket(change, scan), T0 + 60)[0] == change.stamp
+
+
+def test_put_and_delete_in_one_second() -> None:
+    """Within one second the sequence decides: a removed row does not come back, however writes were ordered."""
+    put, removed = streamed(T0, 10**21, T0 + 1), streamed(T0, 10**21 + 1, T0 + 1, "remove")
+    for order in ((put, removed), (removed, put)):
+        assert reads(bucket(*order), T0)[0] is None
+        assert reads(bucket(*order), T0 - 1)[0] is None
