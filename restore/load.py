@@ -47,7 +47,7 @@ def load(
     todo = [shard for shard in chosen.shards if shard not in target.done]
     failures = [failure for found in run_shards(load_shard, todo, stop) for failure in found]
     if names and not failures and not tally.unreadable and not stop.is_set():
-        failures = _delete_others(target, writer, names)
+        failures = _delete_others(chosen, target, writer, names)
     return failures
 
 
@@ -74,8 +74,10 @@ def _batches(found: Iterable[Step]) -> Iterator[list[Step]]:
         yield batch
 
 
-def _delete_others(target: Target, writer: BatchWriter, names: "_Names") -> list[Failure]:
-    """Deletes the rows of a table that was taken over which are not part of the moment."""
+def _delete_others(chosen: Selection, target: Target, writer: BatchWriter, names: "_Names") -> list[Failure]:
+    """Deletes the rows of a table that was taken over which are not part of the moment; of chosen items only those."""
+    if chosen.keys:
+        return writer.delete(key_json(key).encode() for key in chosen.keys if key_hash(key) not in names)
     schema = KeySchema.of(target.description["Table"])
     placeholders = {f"#{index}": name for index, (name, _) in enumerate(schema.attributes)}
     request = {
