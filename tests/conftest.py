@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests import servers
+from tests import backends, servers
 
 settings.register_profile("steady", deadline=None, print_blob=True)  # a shared machine has no say in what holds
 settings.load_profile("steady")
@@ -37,3 +37,11 @@ def aws(ministack_url: str, monkeypatch: pytest.MonkeyPatch) -> servers.Aws:
     for name, value in servers.environment(ministack_url).items():
         monkeypatch.setenv(name, value)
     return servers.Aws(ministack_url)
+
+
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.server) for name in backends.STAND_INS)])
+def backend(request: pytest.FixtureRequest) -> backends.Backend:
+    """Each kind of store in turn, empty."""
+    if request.param == "memory":
+        return backends.in_memory()
+    return backends.on(servers.Aws(request.getfixturevalue(f"{request.param}_url")))

@@ -5,6 +5,7 @@ is said where a test has to know.
 """
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def environment(url: str) -> dict[str, str]:
 
 @contextmanager
 def moto() -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it would log every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -98,11 +100,12 @@ def seaweedfs(work: Path) -> Iterator[str]:
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
     config, data = work / "s3.json", work / "data"
     data.mkdir()
+    (work / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")  # one volume a bucket, not seven
     credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
     config.write_text(json.dumps({"identities": [{"name": "test", "credentials": credentials, "actions": ["Admin"]}]}))
     command = [str(_BIN / "weed"), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
     command += [f"-s3.config={config}", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
-    command += ["-master.volumeSizeLimitMB=64", "-volume.max=50", *(f"-{name}={port}" for name, port in ports.items())]
+    command += ["-master.volumeSizeLimitMB=64", "-volume.max=2000", *(f"-{name}={port}" for name, port in ports.items())]
     with _child(command, work, f"http://127.0.0.1:{ports['s3.port']}", "/", {}) as url:
         yield url
 

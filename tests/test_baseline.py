@@ -1,0 +1,93 @@
+"""Defects of other backups: a backfill that covers a newer change, revives a removed item, or writes everything again."""
+
+import pytest
+
+from stream_backup.archive import Archive
+from stream_backup.change import Change
+from stream_backup.memory import MemoryStore
+from stream_backup.store import Current
+from tests.backends import Backend
+from tests.test_archive import KEY, SCHEMA, T0, change, history, removal
+
+
+def scanned(text: str, asked: int = T0, floor: int = 0) -> Change:
+    return Change.scanned({**KEY, "text": {"S": text}}, SCHEMA, asked, asked + 1, floor)
+
+
+@pytest.fixture
+def archive(backend: Backend) -> Archive:
+    return Archive(backend.store, "eu/", "Users", SCHEMA)
+
+
+def test_baseline_where_nothing_is(archive: Archive) -> None:
+    """A scanned item is written where the archive has none, and a second run writes nothing."""
+    for empty in (True, False):
+        assert archive.put_baseline(scanned("row"), T0 - 100, empty=empty) is empty
+    assert history(archive) == [scanned("row")]
+
+
+@pytest.mark.parametrize("empty", [True, False])
+@pytest.mark.parametrize("newer", [change("streamed"), removal(), change("late", at=T0 - 100)])
+def test_baseline_never_covers_this_epoch(archive: Archive, newer: Change, empty: bool) -> None:
+    """A streamed change or tombstone of this epoch, down to its very floor, is never covered by a scan."""
+    archive.put(newer)
+    assert not archive.put_baseline(scanned("stale row"), T0 - 100, empty=empty)
+    assert history(archive) == [newer]
+
+
+@pytest.mark.parametrize("older", [change("old life", at=T0 - 101), removal(at=T0 - 101), scanned("old run", T0 - 200)])
+def test_baseline_replaces_an_older_life(archive: Archive, older: Change) -> None:
+    """What is stamped before the floor is replaced, for each epoch stands on a baseline of its own."""
+    archive.put(older)
+    row = scanned("row", floor=T0 - 100)
+    assert archive.put_baseline(row, T0 - 100, empty=False)
+    assert history(archive) == [row, older]
+
+
+def test_baseline_over_a_delete_marker(archive: Archive, backend: Backend) -> None:
+    """A stray delete marker does not keep a scanned item from being written."""
+    archive.put(change("old life", at=T0 - 101))
+    backend.delete(backend.paths("eu/Users/")[0])
+    assert archive.put_baseline(scanned("row"), T0 - 100, empty=False)
+    assert len(history(archive)) == 2
+
+
+class Racing(MemoryStore):
+    """Another writer acts after each look at what is current, as long as it has something to do."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: T0)
+        self.others: list[Change | None] = []
+
+    def current(self, path: str) -> Current | None:
+        found = super().current(path)
+        if self.others:
+            other = self.others.pop(0)
+            if other is None:
+                self.delete(path)
+            else:
+                self.put(path, other.payload, other.metadata)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("others", "written"),
+    [
+        ([change("late old record", at=T0 - 101)], True),
+        ([change("late old record", at=T0 - 101), removal(at=T0 - 102)], True),
+        ([change("streamed")], False),
+        ([change("late old record", at=T0 - 101), removal()], False),
+        ([None], True),
+        ([None, None], True),
+    ],
+)
+def test_baseline_that_loses_a_race_looks_again(others: list[Change | None], written: bool) -> None:
+    """When another writer comes between look and put, the baseline goes on top of old records and never of new ones."""
+    store = Racing()
+    archive = Archive(store, "", "Users", SCHEMA)
+    archive.put(change("old life", at=T0 - 200))
+    store.others = list(others)
+    row = scanned("row")
+    assert archive.put_baseline(row, T0 - 100, empty=False) is written
+    newest = archive.read(archive.history(KEY).versions[0])
+    assert newest == (row if written else others[-1])

@@ -1,0 +1,173 @@
+"""One conformance suite over every ObjectStore: the one in memory, and S3's over moto, ministack and SeaweedFS."""
+
+import pytest
+
+from stream_backup.change import METADATA_LIMIT, Change, metadata_size
+from stream_backup.item import digest
+from stream_backup.stamp import Stamp
+from tests.backends import Backend
+
+
+def test_put_adds_a_version(backend: Backend) -> None:
+    """A put always adds a version on top, and what was there stays readable by its version."""
+    for body in (b"one", b"two", b"two"):
+        backend.store.put("T/a", body, {"body": body.decode()})
+    assert backend.bodies("T/a") == [b"two", b"two", b"one"]
+    assert len({version.version_id for version in backend.listed("T/a")}) == 3
+
+
+def test_versions_say_what_a_listing_knows(backend: Backend) -> None:
+    """A version has its path, size, MD5 and whole second of writing."""
+    backend.store.put("T/a", b"payload", {})
+    (version,) = backend.listed("T/")
+    assert version.path == "T/a"
+    assert version.size == 7
+    assert version.etag == digest(b"payload")
+    assert isinstance(version.written, int)
+
+
+def test_create_where_nothing_is(backend: Backend) -> None:
+    """A create succeeds where no object is."""
+    assert backend.store.create("T/a", b"first", {"by": "create"})
+    assert backend.bodies("T/a") == [b"first"]
+
+
+def test_create_over_an_object(backend: Backend) -> None:
+    """A create over an object fails and leaves no trace, be the object a zero-byte tombstone."""
+    backend.store.put("T/a", b"", {})
+    assert not backend.store.create("T/a", b"second", {})
+    assert backend.bodies("T/a") == [b""]
+
+
+def test_create_over_a_delete_marker(backend: Backend) -> None:
+    """A create succeeds over a delete marker, as S3 lets it; the version below stays."""
+    backend.store.put("T/a", b"old", {})
+    backend.delete("T/a")
+    assert backend.store.create("T/a", b"new", {})
+    assert backend.bodies("T/a") == [b"new", b"old"]
+
+
+def test_replace_what_was_read(backend: Backend) -> None:
+    """A replace succeeds on top of the ETag that was read."""
+    backend.store.put("T/a", b"old", {})
+    current = backend.store.current("T/a")
+    assert current is not None
+    assert backend.store.replace("T/a", b"new", {}, current.etag)
+    assert backend.bodies("T/a") == [b"new", b"old"]
+
+
+def test_replace_what_has_changed(backend: Backend) -> None:
+    """A replace with the ETag of an earlier version fails and leaves no trace."""
+    backend.store.put("T/a", b"old", {})
+    backend.store.put("T/a", b"newer", {})
+    assert not backend.store.replace("T/a", b"late", {}, digest(b"old"))
+    assert backend.bodies("T/a") == [b"newer", b"old"]
+
+
+def test_replace_under_a_delete_marker(backend: Backend) -> None:
+    """A replace fails once a delete marker is on top, and where nothing ever was."""
+    backend.store.put("T/a", b"old", {})
+    backend.delete("T/a")
+    assert not backend.store.replace("T/a", b"new", {}, digest(b"old"))
+    assert not backend.store.replace("T/b", b"new", {}, digest(b"old"))
+    assert backend.bodies("T/") == [b"old"]
+
+
+def test_refused_puts_are_requests(backend: Backend) -> None:
+    """A put that is refused is counted like any other, for it costs the same."""
+    backend.store.put("T/a", b"1", {})
+    backend.store.create("T/a", b"2", {})
+    backend.store.replace("T/a", b"3", {}, digest(b"stale"))
+    assert backend.store.requests == {"put": 3}
+
+
+def test_current(backend: Backend) -> None:
+    """The current version is the newest put; there is none before the first and none under a delete marker."""
+    assert backend.store.current("T/a") is None
+    backend.store.put("T/a", b"one", {"n": "1"})
+    backend.store.put("T/a", b"two", {"n": "2"})
+    assert backend.store.current("T/a") == (digest(b"two"), {"n": "2"})
+    backend.delete("T/a")
+    assert backend.store.current("T/a") is None
+
+
+def test_zero_bytes(backend: Backend) -> None:
+    """An object of zero bytes keeps its metadata and shows its size in the listing."""
+    backend.store.put("T/a", b"", {"kind": "remove"})
+    (version,) = backend.listed("T/a")
+    assert version.size == 0
+    assert backend.store.get("T/a", version.version_id) == (b"", {"kind": "remove"})
+
+
+@pytest.mark.parametrize("key", [{"id": {"S": 'two  spaces\x7f é \U0001f600\t"\\%2B+'}}, {"id": {"S": "x" * 1746}}])
+def test_metadata_survives(backend: Backend, key: dict[str, dict[str, str]]) -> None:
+    """Metadata up to S3's 2 KB comes back byte for byte with each version, whole or alone, and nothing beside it."""
+    change = Change(key, Stamp(1795231959, 10**39, 1795231959, "remove", "ttl", "f" * 32), None)
+    assert metadata_size(change.metadata) <= METADATA_LIMIT
+    assert "key" in change.metadata
+    backend.store.put("T/a", change.payload, change.metadata)
+    (version,) = backend.listed("T/a")
+    assert backend.store.stat("T/a", version.version_id) == change.metadata
+    assert backend.store.get("T/a", version.version_id) == (b"", change.metadata)
+
+
+def test_each_version_has_its_own_metadata(backend: Backend) -> None:
+    """Metadata belongs to a version: an older one keeps what it had, also below a delete marker."""
+    for n in "123":
+        backend.store.put("T/a", b"same", {"n": n})
+    backend.delete("T/a")
+    found = [backend.store.stat("T/a", version.version_id) for version in backend.listed("T/a")]
+    assert found == [{"n": "3"}, {"n": "2"}, {"n": "1"}]
+
+
+def test_paths_in_order(backend: Backend) -> None:
+    """Paths come in order, each one's versions together and newest first, whatever order they were written in."""
+    for path in ("T/b", "T/a", "T/meta/x", "T/b", "T/a", "T/0"):
+        backend.store.put(path, path.encode(), {})
+    assert backend.paths("T/") == ["T/0", "T/a", "T/a", "T/b", "T/b", "T/meta/x"]
+    assert backend.paths("T/a") == ["T/a", "T/a"]
+
+
+def test_sibling_tables(backend: Backend) -> None:
+    """A prefix with its slash takes in neither a table whose name begins alike nor one under another prefix."""
+    for path in ("Users/a", "UsersArchive/a", "Users-2/a", "eu/Users/a"):
+        backend.store.put(path, b"x", {})
+    assert backend.paths("Users/") == ["Users/a"]
+
+
+def test_delete_markers_are_not_listed(backend: Backend) -> None:
+    """Delete markers are left out, between versions too, and hide nothing below them."""
+    for body in (b"1", b"2"):
+        backend.store.put("T/a", body, {})
+        backend.delete("T/a")
+    backend.delete("T/never-written")
+    assert backend.bodies("T/") == [b"2", b"1"]
+
+
+def test_binary_bodies(backend: Backend) -> None:
+    """Bodies come back byte for byte, up to the 400 KB an item may have."""
+    body = bytes(range(256)) * 1600
+    backend.store.put("T/a", body, {})
+    assert backend.bodies("T/a") == [body]
+
+
+def test_nothing_there(backend: Backend) -> None:
+    """An empty prefix lists nothing, at one request."""
+    assert backend.listed("T/") == []
+    assert backend.store.requests == {"list": 1}
+
+
+def test_more_than_a_page(backend: Backend) -> None:
+    """More versions than fit a page come without one lost or repeated, also where a page ends amid one object."""
+    names = [f"T/{n:03x}" for n in range(0, 1300, 13)]
+    for _ in range(5):
+        for name in names:
+            backend.store.put(name, b"x", {})
+    for _ in range(520):
+        backend.store.put("T/800", b"y", {})
+    backend.delete(names[50])
+    found = backend.listed("T/")
+    assert len(found) == len({version.version_id for version in found}) == 1020
+    assert [version.path for version in found] == sorted(version.path for version in found)
+    assert [version.size for version in found if version.path == "T/800"] == [1] * 520
+    assert backend.store.requests["list"] == 1 + 1020 // backend.page
