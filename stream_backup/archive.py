@@ -104,7 +104,7 @@ class Archive:
             if (change.key or self.schema) and key_hash(change.key) != version.path[len(self.root) :]:
                 raise ValueError("its key does not belong under this name")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _foreign(version.path, error) from error
+            raise foreign(version.path, error) from error
         return change
 
     def stat(self, version: Version) -> "Stat":
@@ -134,7 +134,7 @@ class Archive:
             if not isinstance(found, dict):
                 raise ValueError("it is no JSON object")
         except ValueError as error:
-            raise _foreign(version.path, error) from error
+            raise foreign(version.path, error) from error
         return found
 
     def is_empty(self) -> bool:
@@ -153,10 +153,11 @@ def _stamp(path: str, metadata: Any) -> Stamp:
     try:
         return Stamp.of(dict(metadata))
     except ValueError as error:
-        raise _foreign(path, error) from error
+        raise foreign(path, error) from error
 
 
-def _foreign(path: str, reason: Exception) -> ArchiveError:
+def foreign(path: str, reason: Exception) -> ArchiveError:
+    """The error of an object that lies where this format writes, and is none that it wrote."""
     return ArchiveError(
         f"{path} in the archive is not a version this format wrote: {reason}.",
         "Find out who put it there; nothing else writes under an archive's prefix.",

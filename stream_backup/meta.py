@@ -8,33 +8,37 @@ follow/LABEL         how far `follow` has read (overwritten as it goes)
 tables/LABEL         the table's description, for each stream's life of it
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from stream_backup.archive import Archive
+from stream_backup.archive import Archive, foreign
 from stream_backup.coverage import Outage, Run, Stream, Stretch, stretches
 from stream_backup.moment import from_iso, iso
 
+Found = TypeVar("Found")
+
 
 class Meta:
+    """Raises ArchiveError when a record is none that this release can read."""
+
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self.table = archive.table
 
     def streams(self) -> list[Stream]:
         """In order of time."""
-        found = [Stream.of(record) for record in self._archive.read_meta("streams").values()]
-        return sorted(found, key=lambda stream: stream.floor)
+        return sorted(self._records("streams", Stream.of).values(), key=lambda stream: stream.floor)
 
     def runs(self) -> list[Run]:
         """In the order they were asked."""
-        return sorted(map(Run.of, self._archive.read_meta("runs").values()), key=lambda run: run.asked)
+        return sorted(self._records("runs", Run.of).values(), key=lambda run: run.asked)
 
     def outages(self) -> list[Outage]:
-        return sorted(map(Outage.of, self._archive.read_meta("outages").values()))
+        return sorted(self._records("outages", Outage.of).values())
 
     def recorded_ends(self) -> dict[str, int]:
         """The second up to which each stream that ended was on for certain."""
-        return {label: from_iso(record["end"]) for label, record in self._archive.read_meta("ends").items()}
+        return self._records("ends", lambda record: from_iso(record["end"]))
 
     def ends(self) -> dict[str, int]:
         """The last exact moment of each stream that ended: as far as `follow` has read it, where that is who reads."""
@@ -61,6 +65,15 @@ class Meta:
         if label is None and found:
             label = max(found)
         return found.get(label or "")
+
+    def _records(self, under: str, of: Callable[[dict[str, Any]], Found]) -> dict[str, Found]:
+        found = {}
+        for name, record in self._archive.read_meta(under).items():
+            try:
+                found[name] = of(record)
+            except (KeyError, TypeError, ValueError) as error:
+                raise foreign(f"{self._archive.root}meta/{under}/{name}.json", error) from error
+        return found
 
     def write_stream(self, stream: Stream) -> None:
         self._archive.write_meta(f"streams/{stream.label}", stream.record())
