@@ -1,0 +1,24 @@
+"""The embedded AWS in its own process, bound to the life of whoever started it: `python -m stream_backup.demo.server`.
+
+It reads one byte from its standard input. When that closes without one, the demo is gone, however it went (kill -9 too),
+and the server ends itself; the byte sets it free to stay.
+"""
+
+import os
+import signal
+import sys
+from threading import Thread
+
+FREE = b"."
+
+
+def _watch() -> None:
+    if not sys.stdin.buffer.read(1):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    from ministack.app import main
+
+    Thread(target=_watch, daemon=True).start()
+    main()
