@@ -44,6 +44,16 @@ def test_baseline_replaces_an_older_life(archive: Archive, older: Change) -> Non
     assert history(archive) == [row, older]
 
 
+@pytest.mark.parametrize(("empty", "looks"), [(True, 0), (False, 1)])
+def test_baseline_of_an_empty_archive_never_looks(empty: bool, looks: int) -> None:
+    """Where the archive was empty when the stream began nothing older can be there, so no request is spent on a look."""
+    archive = Archive(Racing(), "", "Users", SCHEMA)
+    archive.put(change("streamed"))
+    archive.put_baseline(scanned("row"), T0 - 100, empty=empty)
+    assert archive.store.requests["head"] == looks
+    assert archive.store.requests["put"] == 2
+
+
 def test_baseline_over_a_delete_marker(archive: Archive, backend: Backend) -> None:
     """A stray delete marker does not keep a scanned item from being written."""
     archive.put(change("old life", at=T0 - 101))
@@ -58,8 +68,11 @@ class Racing(MemoryStore):
     def __init__(self) -> None:
         super().__init__(lambda: T0)
         self.others: list[Change | None] = []
+        self.deletes_first = False
 
     def current(self, path: str) -> Current | None:
+        if self.deletes_first:
+            self.delete(path)
         found = super().current(path)
         if self.others:
             other = self.others.pop(0)
@@ -91,3 +104,13 @@ def test_baseline_that_loses_a_race_looks_again(others: list[Change | None], wri
     assert archive.put_baseline(row, T0 - 100, empty=False) is written
     newest = archive.read(archive.history(KEY).versions[0])
     assert newest == (row if written else others[-1])
+
+
+def test_delete_marker_between_put_and_look() -> None:
+    """A delete marker that comes between the refused put and the look does not keep the scanned item from being written."""
+    store = Racing()
+    archive = Archive(store, "", "Users", SCHEMA)
+    archive.put(change("old life", at=T0 - 200))
+    store.deletes_first = True
+    assert archive.put_baseline(scanned("row"), T0 - 100, empty=False)
+    assert archive.read(archive.history(KEY).versions[0]) == scanned("row")

@@ -62,7 +62,9 @@ def test_expiry_by_ttl() -> None:
     """A removal by the service itself says so; any other identity does not."""
     assert streamed("ttl_expiry").stamp.by == "ttl"
     (record,) = records("ttl_expiry")
-    for identity in (None, {}, {"type": "Service", "principalId": "replication.dynamodb.amazonaws.com"}, {"type": "User"}):
+    service = "dynamodb.amazonaws.com"
+    replication = {"type": "Service", "principalId": "replication." + service}
+    for identity in (None, {}, replication, {"type": "Service"}, {"type": "User", "principalId": service}):
         assert Change.streamed(record | {"userIdentity": identity}).stamp.by is None
 
 
