@@ -76,6 +76,8 @@ def restore(
     """
     if sum(map(bool, (into, in_place, to))) > 1:
         raise UsageError("--into, --in-place and --to exclude each other.", "Choose one.")
+    if "" in (into, to):
+        raise UsageError("--into and --to need a name.", "An empty one may come of a variable that is not set.")
     order = take_order(connection, table, when, incomplete_ok=incomplete_ok)
     if in_place and order.floor_now < 0 and not incomplete_ok:
         raise UsageError(
@@ -85,7 +87,7 @@ def restore(
     description = _description(connection, order, like)
     schema = KeySchema.of(description["Table"])
     archive = connection.archive(table, schema)
-    texts = [*keys, *((line for line in keys_from.read_text().splitlines() if line.strip()) if keys_from else ())]
+    texts = [*keys, *(_lines(keys_from) if keys_from else ())]
     chosen = Selection(archive, tuple(schema.parse(text) for text in texts))
     if keys_from and not chosen.keys:
         raise UsageError(f"{keys_from} holds no key.", f"Write one a line, like {schema.example()}.")
@@ -128,10 +130,23 @@ def _description(connection: Connection, order: Order, like: str | None) -> dict
     return found
 
 
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text.", "Write one key a line, as JSON.") from error
+
+
 def _confirm(order: Order, tally: Tally) -> bool:
     steps = tally.steps
     say(f"{order.table} as it was at {iso(order.moment)}: {steps['put']:,} to put, {steps['delete']:,} to delete.")
-    return click.confirm(f"Rewind the live table {order.table}?", err=True)
+    try:
+        return click.confirm(f"Rewind the live table {order.table}?", err=True)
+    except click.Abort as abort:
+        if isinstance(abort.__context__, EOFError):  # nobody is there to answer
+            say("")
+            return False
+        raise
 
 
 def _report(

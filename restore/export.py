@@ -38,18 +38,24 @@ def open_lines(name: str, *, overwrite: bool) -> Iterator[Lines]:
         sys.stdout.buffer.flush()
         return
     path = Path(name)
+    if path.is_dir():
+        raise UsageError(f"{name!r} is a folder.", f"Name a file in it: --to {path / 'items.json.gz'}")
     if path.exists() and not overwrite:
         raise UsageError(f"{name} exists.", "Choose another name, or pass --overwrite.")
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb") as raw:
+        raw = part.open("wb")
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no folder {str(path.parent)!r}.", "Make it first.") from error
+    except OSError as error:
+        raise UsageError(f"{name!r} cannot be written: {error.strerror}.", "Choose another place.") from error
+    try:
+        with raw:
             if name.endswith(".gz"):
                 with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
                     yield Lines(packed)
             else:
                 yield Lines(raw)
         os.replace(part, path)
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no folder {str(path.parent)!r}.", "Make it first.") from error
     finally:
         part.unlink(missing_ok=True)

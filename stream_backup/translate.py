@@ -6,6 +6,7 @@ from obstore import exceptions as s3
 from stream_backup.errors import ArchiveError, StreamBackupError, UsageError
 
 _CREDENTIALS = "Set AWS_PROFILE, or pass --profile; then: aws sts get-caller-identity"
+_TYPED = "Check the names and values given, --archive among them."
 _DENIED = {
     "AccessDenied",
     "AccessDeniedException",
@@ -31,16 +32,25 @@ def translate(error: BaseException) -> StreamBackupError | None:
             return error
         case aws.ClientError():
             return _client_error(error)
-        case aws.NoCredentialsError() | aws.PartialCredentialsError() | aws.ProfileNotFound() | aws.TokenRetrievalError():
-            return UsageError(f"There are no AWS credentials to use: {error}.", _CREDENTIALS)
+        case (
+            aws.NoCredentialsError()
+            | aws.PartialCredentialsError()
+            | aws.CredentialRetrievalError()
+            | aws.ProfileNotFound()
+            | aws.SSOError()
+            | aws.TokenRetrievalError()
+        ):
+            return UsageError(f"There are no AWS credentials to use: {str(error).rstrip('.')}.", _CREDENTIALS)
         case aws.NoRegionError():
             return UsageError("No AWS Region is set.", "Set AWS_REGION, or pass --region eu-central-1.")
-        case (
-            aws.EndpointConnectionError() | aws.ConnectTimeoutError() | aws.ReadTimeoutError() | aws.ConnectionClosedError()
-        ):
+        case aws.ConnectionError() | aws.HTTPClientError():
             return StreamBackupError(f"AWS does not answer: {error}", "Check the network, --region and AWS_ENDPOINT_URL.")
         case aws.ParamValidationError() | aws.InvalidRegionError():
-            return UsageError(f"AWS would not take this: {error}")
+            return UsageError(f"AWS would not take this: {' '.join(str(error).split())}", _TYPED)
+        case ValueError() if str(error).startswith("Invalid endpoint"):  # botocore has no type for it
+            return UsageError(
+                f"{error} is not an address.", "Set AWS_ENDPOINT_URL like http://localhost:4566, or not at all."
+            )
         case s3.PermissionDeniedError() | s3.UnauthenticatedError():
             return UsageError(
                 f"AWS does not permit this: {_short(error)}", "Check the role's S3 actions and the bucket's policy."
@@ -67,7 +77,7 @@ def _client_error(error: aws.ClientError) -> StreamBackupError:
             f"AWS does not find what {operation} asks for: {message}", "Check the name, --region and --profile."
         )
     if code == "ValidationException":
-        return UsageError(f"AWS would not take the request of {operation}: {message}")
+        return UsageError(f"AWS would not take the request of {operation}: {message}", _TYPED)
     return StreamBackupError(f"{operation} failed: {code}: {message}", "Run the same command again; --debug shows more.")
 
 

@@ -41,8 +41,9 @@ def status(connection: Connection, table: str | None, *, as_json: bool) -> None:
 
 def _tables(connection: Connection) -> list[str]:
     prefix = connection.location.prefix
-    store = connection.store
-    pages = connection.s3.get_paginator("list_objects_v2").paginate(Bucket=store.bucket, Prefix=prefix, Delimiter="/")
+    client = connection.session.client("s3")  # a new one, whose listings are boto3's own
+    request = {"Bucket": connection.store.bucket, "Prefix": prefix, "Delimiter": "/"}
+    pages = client.get_paginator("list_object_versions").paginate(**request)  # delete markers hide no table
     return [found["Prefix"][len(prefix) : -1] for page in pages for found in page.get("CommonPrefixes", [])]
 
 
