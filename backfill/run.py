@@ -98,7 +98,7 @@ class Backfill:
                 for future in futures:
                     whole.add(future.result())
             except BaseException:
-                self.stop.set()  # the others finish the page they are at, and keep it
+                self.stop.set()  # the next run reads again the pages the others are at: that costs only requests
                 raise
         return self._finish(meta, run, whole), whole
 

@@ -64,7 +64,7 @@ class Segment:
 
     def scan(self, kept: Checkpoint | None, asked: int) -> Counts:
         """Scans to the end, or until `stop` is set; `asked` is a second of AWS's clock that has passed. A page whose items
-        could not all be written is not checkpointed past, so that the next run reads it again."""
+        could not all be written, or a page cut short, is not checkpointed past, so that the next run reads it again."""
         whole = Counts(**kept["counts"]) if kept else Counts()
         self.progress(whole)
         start = kept["next"] if kept else None
@@ -75,7 +75,7 @@ class Segment:
             counts = self._write(items, asked, answered)
             whole.add(counts)
             self.progress(counts)
-            if counts.failed:
+            if counts.failed or counts.read < len(items):
                 return whole
             kept = {"next": following, "counts": whole.record()}
             self.save(self.number, kept)
@@ -105,8 +105,11 @@ class Segment:
         assert schema is not None
 
         def write(part: Sequence[Item]) -> Counts:
-            done = Counts(read=len(part))
+            done = Counts()
             for item in part:
+                if self.stop.is_set():
+                    break
+                done.read += 1
                 try:
                     change = Change.scanned(item, schema, asked, answered, self.run.floor)
                     fresh = self.archive.put_baseline(change, self.run.floor, empty=self.empty)

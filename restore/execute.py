@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from threading import Event
 from typing import Any
 
@@ -35,7 +35,9 @@ class Execution:
     stop: Event
 
     def steps(self, plan: Planner, shard: str) -> Iterator[Step]:
-        return steps(plan, self.chosen.histories(shard), self.pool, self.tally)
+        """What the plan has for this shard, cut short when `stop` is set."""
+        found = steps(plan, self.chosen.histories(shard), self.pool, self.tally)
+        return takewhile(lambda _: not self.stop.is_set(), found)
 
     def count(self, plan: Planner) -> Result:
         """Goes through the plan and does nothing; the tally has it."""
@@ -66,7 +68,7 @@ def to_table(
     target = prepare(execution.dynamodb, name, description, order, overwrite=overwrite, stream=stream)
     if target.goes_on:
         say(f"Going on with table {name}: {len(target.done)} of {len(chosen.shards)} parts are there.")
-    writer = BatchWriter(execution.dynamodb, name, rate)
+    writer = BatchWriter(execution.dynamodb, name, rate, stop=execution.stop)
     with bar("restore", "items") as progress:
         fraction = HashFraction(len(chosen.shards))
         for shard in target.done:
@@ -89,8 +91,6 @@ def to_file(execution: Execution, plan: Rebuild, name: str, *, overwrite: bool) 
 
         def write(shard: str) -> None:
             for step in execution.steps(plan, shard):
-                if execution.stop.is_set():
-                    return
                 lines.write(step)
                 progress.advance(step.action == "put", fraction.reach(step.name))
 

@@ -40,7 +40,7 @@ def load(
             if names:
                 names.add(step.name for step in batch)
             progress(batch[-1].name, len(batch))
-        if not failures and len(tally.unreadable) == unreadable and not names:
+        if not failures and not stop.is_set() and len(tally.unreadable) == unreadable and not names:
             target.shard_done(shard)
         return failures
 

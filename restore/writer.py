@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
@@ -40,6 +40,9 @@ class BatchWriter:
     table: str
     rate: float | None = None
     patience: float = PATIENCE
+    stop: Event = field(default_factory=Event)
+    """Once set, nothing more is sent, and what was not is no failure."""
+
     _free_at: float = 0.0
     _lock: Lock = field(default_factory=Lock)
 
@@ -60,7 +63,7 @@ class BatchWriter:
     def _write_batch(self, batch: list[bytes]) -> list[Failure]:
         self._wait_turn(len(batch))
         pause, give_up = 0.05, time.monotonic() + self.patience
-        while batch:
+        while batch and not self.stop.is_set():
             try:
                 left = self._send(batch)
                 reason = "the table did not process it"
@@ -76,7 +79,7 @@ class BatchWriter:
             elif time.monotonic() > give_up:
                 return [Failure(request, reason) for request in left]
             if left:
-                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                self.stop.wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
                 pause = min(2 * pause, LONGEST_PAUSE)
             batch = left
         return []
@@ -96,4 +99,4 @@ class BatchWriter:
             wait = self._free_at - now
             self._free_at = max(self._free_at, now) + items / self.rate
         if wait > 0:
-            time.sleep(wait)
+            self.stop.wait(wait)
