@@ -232,9 +232,16 @@ class Between:
 def proxy(upstream: str) -> Iterator[Between]:
     """A proxy before `upstream`."""
     target = urlsplit(upstream).netloc
-    own = threading.local()
 
     class Handler(_Quiet):
+        def setup(self) -> None:
+            super().setup()
+            self.upstream = HTTPConnection(target, timeout=60)
+
+        def finish(self) -> None:
+            self.upstream.close()
+            super().finish()
+
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             request = Request(_operation(self.command, self.path, self.headers.get("x-amz-target")), self.path, body)
@@ -243,10 +250,8 @@ def proxy(upstream: str) -> Iterator[Between]:
             if own_answer:
                 self.reply(own_answer[0], own_answer[1], {})
                 return
-            if not hasattr(own, "connection"):
-                own.connection = HTTPConnection(target, timeout=60)
-            own.connection.request(self.command, self.path, body, dict(self.headers.items()))
-            found = own.connection.getresponse()
+            self.upstream.request(self.command, self.path, body, dict(self.headers.items()))
+            found = self.upstream.getresponse()
             skipped = ("transfer-encoding", "connection", "content-length", "date", "server")
             headers = {name: value for name, value in found.getheaders() if name.lower() not in skipped}
             length = found.getheader("content-length")
