@@ -56,8 +56,8 @@ class S3Store:
     def replace(self, path: str, payload: bytes, metadata: Mapping[str, str], etag: str) -> bool:
         try:
             self._put(path, payload, metadata, {"e_tag": f'"{etag}"'})
-        except (PreconditionError, FileNotFoundError):  # S3 answers 404 when a delete marker has come on top
-            return False
+        except (PreconditionError, AlreadyExistsError, FileNotFoundError):
+            return False  # 412; 409 against a rival put; 404 when a delete marker has come on top
         return True
 
     def current(self, path: str) -> Current | None:
