@@ -75,7 +75,7 @@ def _begin(server: Embedded) -> tuple[Table, Traffic]:
     table.fill(there)
     say(
         f"Table {TABLE}: {len(there):,} rows, half of the real airports with an IATA code in the package "
-        f" {rows.SOURCE} (licence: {rows.LICENCE})."
+        f"{rows.SOURCE} (licence: {rows.LICENCE}). The others may open."
     )
     say(f"Archive: {BUCKET}, a versioned bucket. STREAM_BACKUP_ARCHIVE=s3://{BUCKET} names it to every command.")
     return table, Traffic(table, closed, VICTIM)
@@ -85,7 +85,7 @@ def _begin(server: Embedded) -> tuple[Table, Traffic]:
 def _followed() -> Iterator[terminal.Background]:
     """The table's stream is on, and read into the archive for as long as the block runs."""
     _heading(2, "Back it up, while it is written to")
-    say("The stream goes on. On AWS the deployed function reads it into the archive; here a process beside us does.")
+    say("Its stream is switched on. On AWS the deployed function reads it into the archive; here `follow` does.")
     terminal.run("enable", TABLE, "--stream-only")
     with terminal.background("follow", TABLE) as follow:
         yield follow

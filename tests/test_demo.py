@@ -1,0 +1,222 @@
+"""The demo: what it claims is checked, and it leaves nothing behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from stream_backup.demo import embedded, rows, story
+from stream_backup.demo.truth import Truth, Write, differences
+from stream_backup.errors import StreamBackupError
+from stream_backup.item import Item
+
+NOON = 1_795_262_400
+PROGRAM = Path(sys.executable).with_name("stream-backup")
+HOSTILE = {
+    "AWS_PROFILE": "nobody",
+    "AWS_SESSION_TOKEN": "stale",
+    "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+    "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9",
+    "AWS_REGION": "nowhere-1",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+    "GATEWAY_PORT": "9",
+    "STREAM_BACKUP_ARCHIVE": "s3://somebody-elses",
+}
+"""Settings of a user that must not reach anything the demo starts."""
+
+
+def test_rows_are_real_and_exact() -> None:
+    """Thousands of airports, each with its key, exact numbers in a map, a set, and bytes; the one that is damaged is there."""
+    found = rows.airports()
+    assert len(found) > 6000
+    assert all(
+        item[rows.KEY] == {"S": name} and item["codes"]["SS"] and item["position"]["B"] for name, item in found.items()
+    )
+    assert found[story.VICTIM]["country"]["S"] in story.COUNTRIES
+    assert abs(Decimal(found[story.VICTIM]["geo"]["M"]["lon"]["N"])) < 90, "it is overwritten, not deleted"
+
+
+@pytest.mark.parametrize(("given", "stored"), [("1.50", "1.5"), ("-0.0", "0"), ("1E+3", "1000"), ("-12", "-12"), ("0", "0")])
+def test_numbers_are_spelled_as_dynamodb_gives_them_back(given: str, stored: str) -> None:
+    assert rows.number(Decimal(given)) == {"N": stored}
+
+
+def item(name: str, **values: str) -> Item:
+    return {rows.KEY: {"S": name}, **{key: {"N": text} for key, text in values.items()}}
+
+
+@pytest.fixture
+def truth() -> Truth:
+    """A at 1, B removed in the second after noon, C from three seconds after noon on."""
+    truth = Truth(rows.KEY)
+    truth.begin({"A": item("A", n="1"), "B": item("B", n="2")})
+    truth.wrote(Write("B", None, NOON + 1, NOON + 1))
+    truth.wrote(Write("C", item("C", n="3"), NOON + 3, NOON + 3))
+    return truth
+
+
+def test_truth_knows_every_second(truth: Truth) -> None:
+    """What is written in a second is there at its end, and not at the end of the one before."""
+    assert [sorted(truth.at(NOON + second)) for second in range(5)] == [["A", "B"], ["A"], ["A"], ["A", "C"], ["A", "C"]]
+    assert truth.moments() == [NOON + 1, NOON + 3]
+    assert truth.rows == truth.at(NOON + 3)
+
+
+def test_truth_does_not_guess(truth: Truth) -> None:
+    """A write that may have happened on either side of a second's end makes that second unfit to be asked about."""
+    truth.wrote(Write("A", item("A", n="9"), NOON + 3, NOON + 4))
+    assert truth.moments() == [NOON + 1, NOON + 4]
+    with pytest.raises(ValueError, match="asked before the end of"):
+        truth.at(NOON + 3)
+
+
+def test_what_is_right_is_counted(truth: Truth) -> None:
+    assert truth.check("it", NOON, [item("B", n="2"), item("A", n="1")]) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([item("A", n="1")], "B is missing"),
+        ([item("A", n="1"), item("B", n="2"), item("C")], "C should not be there"),
+        ([item("A", n="1"), item("B", n="2"), item("B", n="2")], "B is there twice"),
+        ([item("A", n="1.0"), item("B", n="2")], "A: n is {'N': '1.0'}, not {'N': '1'}"),
+        ([item("A"), item("B", n="2")], "A: n is missing"),
+        ([item("A", n="1", m="1"), item("B", n="2")], "A: m should not be there"),
+    ],
+)
+def test_a_difference_fails_the_demo(truth: Truth, found: list[Item], said: str) -> None:
+    """Whatever differs ends it with exit code 1 and a sentence that says where."""
+    with pytest.raises(StreamBackupError) as raised:
+        truth.check("it", NOON, found)
+    assert said in str(raised.value)
+    assert raised.value.exit_code == 1
+
+
+def test_differences_are_told_by_their_path() -> None:
+    """Within maps and lists too; only the order of a set means nothing."""
+    right = {"M": {"a": {"L": [{"N": "1"}, {"M": {"b": {"S": "x"}}}]}, "s": {"SS": ["p", "q"]}, "l": {"L": [{"S": "p"}]}}}
+    wrong = {"M": {"a": {"L": [{"N": "1"}, {"M": {"b": {"S": "y"}}}]}, "s": {"SS": ["q", "p"]}, "l": {"L": []}}}
+    assert list(differences(right, wrong)) == [
+        "a[1].b is {'S': 'y'}, not {'S': 'x'}",
+        "l is {'L': []}, not {'L': [{'S': 'p'}]}",
+    ]
+    assert list(differences({"N": "1"}, {"S": "1"}, "n")) == ["n is {'S': '1'}, not {'N': '1'}"]
+
+
+def test_no_setting_of_the_user_gets_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the block only the demo's own AWS settings are there; after it the user's are back."""
+    for name, value in HOSTILE.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    own = embedded.settings("http://127.0.0.1:1", "s3://b")
+    with embedded.environment(own):
+        assert {name: os.environ[name] for name in own} == own
+        assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"} & set(os.environ)
+    assert dict(os.environ) == before
+
+
+@pytest.mark.server
+def test_the_server_ends_with_its_block() -> None:
+    """Also when the block fails."""
+    url = embedded.free_url()
+
+    def fail() -> None:
+        with embedded.serve(url):
+            assert answers(url)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not answers(url)
+    assert not left_running(url)
+
+
+@pytest.mark.server
+def test_interrupted_it_leaves_nothing_running() -> None:
+    """Ctrl-C in the middle: exit code 130, no server, no `follow`."""
+    with demo() as process:
+        said = read_until(process, "stream-backup backfill")
+        process.send_signal(signal.SIGINT)
+        said += read_until(process, None)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert not answers(url_in(said))
+    assert not left_running(url_in(said))
+
+
+@pytest.mark.server
+def test_the_whole_story() -> None:
+    """As a user runs it, under settings that point elsewhere: it ends well, and nothing is left running."""
+    with demo() as process:
+        said = read_until(process, None)
+    assert process.returncode == 0, said
+    typed = [re.sub(r"\d{4}-\S+Z", "T", line[2:]) for line in said.splitlines() if line.startswith("$ ")]
+    assert typed[:8] == [
+        "stream-backup enable airports --stream-only",
+        "stream-backup follow airports &",
+        "stream-backup backfill airports",
+        "stream-backup status airports",
+        """stream-backup history airports '{"iata": "YQB"}'""",
+        "stream-backup restore airports --at T --plan",
+        "stream-backup restore airports --at T --into airports-before",
+        "stream-backup restore airports --at T --in-place --yes",
+    ]
+    assert typed[8].startswith("stream-backup restore airports --at T --to ")
+    assert said.count("no difference") == 3
+    assert not answers(url_in(said))
+    assert not left_running(url_in(said))
+
+
+def demo() -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [PROGRAM, "demo"], env=os.environ | HOSTILE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def read_until(process: "subprocess.Popen[str]", text: str | None) -> str:
+    """What it says up to the line with `text`; up to its end without one."""
+
+    def lines() -> Iterator[str]:
+        assert process.stdout
+        for line in process.stdout:
+            yield line
+            if text and text in line:
+                return
+
+    return "".join(lines())
+
+
+def url_in(said: str) -> str:
+    found = re.search(r"http://127\.0\.0\.1:\d+", said)
+    assert found, said
+    return found[0]
+
+
+def answers(url: str) -> bool:
+    try:
+        with urlopen(f"{url}/_ministack/health", timeout=5):
+            return True
+    except (URLError, OSError):
+        return False
+
+
+def left_running(url: str) -> list[str]:
+    """Processes whose environment names the demo's server (Linux only; elsewhere the port has to do)."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"AWS_ENDPOINT_URL={url}\0".encode() in environ.read_bytes():
+                found.append(environ.parent.name)
+        except OSError:
+            continue  # it has ended, or is not ours
+    return found
