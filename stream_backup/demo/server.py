@@ -13,7 +13,7 @@ FREE = b"."
 
 
 def _watch() -> None:
-    if not sys.stdin.buffer.read(1):
+    if not os.read(sys.stdin.fileno(), 1):  # unbuffered: a lock on a buffer would be held when the interpreter ends
         os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shlex
 import time
 from collections.abc import Iterable, Iterator
@@ -41,6 +42,7 @@ def tell(*, keep: bool) -> None:
     started = time.monotonic()
     url = free_url()
     own = settings(url, f"s3://{BUCKET}")
+    foreign = sorted(name for name in os.environ if name.startswith("AWS_") and name not in own)
     with environment(own), serve(url) as server, TemporaryDirectory(prefix="stream-backup-demo-") as directory:
         table, traffic = _begin(server)
         file = Path(directory, "airports.json.gz")
@@ -55,7 +57,7 @@ def tell(*, keep: bool) -> None:
         say(f"\nEverything is as it was. The demo took {time.monotonic() - started:.0f} s.")
         if keep:
             server.free()
-            _go_on(own, server, moment)
+            _go_on(own, foreign, server, moment)
         else:
             say("Nothing of it is left on this machine; with --keep the embedded AWS stays.")
 
@@ -183,9 +185,11 @@ def _lines(file: Path) -> Iterator[Item]:
             yield json.loads(line)["Item"]
 
 
-def _go_on(own: dict[str, str], server: Embedded, moment: int) -> None:
+def _go_on(own: dict[str, str], foreign: list[str], server: Embedded, moment: int) -> None:
     _heading(7, "Go on by hand")
     say("The embedded AWS stays. In this shell or another:\n")
+    if foreign:
+        say(f"unset {' '.join(foreign)}")
     for name, value in own.items():
         say(f"export {name}={shlex.quote(value)}")
     key = shlex.quote(json.dumps({rows.KEY: VICTIM}))
