@@ -68,18 +68,18 @@ class Follower:
     _retries: dict[str, Retry] = field(default_factory=dict)
     _beaten: float = 0.0
     _newest: int = 0
+    _healed: int = 0
 
     def start(self) -> None:
         """Goes on where the last checkpoint stands. Raises UsageError when the table or stream cannot be read."""
         kept = self.meta.checkpoint(self.stream.label)
+        self.caught_up = from_iso(kept["caught_up"]) if kept else self.stream.floor
         description = self._describe()
         now = self.started = description.moment
-        self.caught_up = from_iso(kept["caught_up"]) if kept else self.stream.floor
-        if not kept:
-            if now - self.stream.recorded > RETENTION:
-                self._outage(self.stream.recorded, now, "nobody read the stream for more than 24 hours")
-            return
-        for name, state in kept["shards"].items():
+        if self._is_late(now) and not (kept and kept["drained"]):
+            since = max(self.caught_up, self.stream.recorded)
+            self._outage(since, now, "nobody read the stream for more than 24 hours")
+        for name, state in kept["shards"].items() if kept else ():
             if state["done"]:
                 self._done[name] = state["parent"]
             elif name in description.shards:
@@ -134,10 +134,16 @@ class Follower:
             orphan = shard.parent and shard.parent not in self._done and shard.parent not in description.shards
             if orphan and not first:
                 self._outage(self.caught_up, description.moment, f"{shard.parent} expired before it was read")
+            elif self._is_late(description.moment):
+                self._outage(self.caught_up, description.moment, f"{shard.name} was begun more than 24 hours late")
             self.readers[shard.name] = self._reader(shard.name, None)
         for name in set(self._done) - set(description.shards):
             if not any(shard.parent == name for shard in description.shards.values()):
                 del self._done[name]  # nothing can refer to it any more
+
+    def _is_late(self, now: int) -> bool:
+        """Whether records may be gone that no error tells of: a shard read from its beginning begins with what is left."""
+        return now - max(self.caught_up, self.stream.recorded, self._healed) > RETENTION
 
     def _reader(self, shard: str, position: str | None) -> ShardReader:
         return ShardReader(self.dynamodb, self.stream.arn, shard, self.caught_up, position)
@@ -158,6 +164,8 @@ class Follower:
             self.changes += arrived
             reader.delivered(arrived)
             if arrived < len(batch):
+                if arrived:
+                    retry.failures = 0
                 retry.failed()
                 sequence = reader.pending[0]["dynamodb"]["SequenceNumber"]
                 self.tell(f"{reader.shard}: record {sequence} was not written; trying again from it")
@@ -179,6 +187,7 @@ class Follower:
         return next((index for index, sequence in enumerate(sequences) if sequence in failed), len(batch))
 
     def _outage(self, since: int, until: int, reason: str) -> None:
+        self._healed = until
         self.meta.write_outage(Outage(self.stream.label, since, until, reason))
         self.tell(f"Changes after {iso(since)} may be lost: {reason}. A backfill starts coverage again.")
 

@@ -85,8 +85,15 @@ def read(follower: Follower, *, once: bool) -> None:
     except ClientError as error:
         if not is_gone(error):
             raise
-        now = int(time.time())
-        follower.meta.write_outage(Outage(stream.label, follower.caught_up or stream.floor, now, "the stream is gone"))
+        here, there = follower.dynamodb.tables.meta.region_name, stream.arn.split(":")[3]
+        if here != there:
+            raise UsageError(
+                f"The stream of {table} is in Region {there}, not in {here}.", f"Pass --region {there}."
+            ) from error
+        kept = follower.meta.checkpoint(stream.label)
+        if not (kept and kept["drained"]):
+            now = int(time.time())
+            follower.meta.write_outage(Outage(stream.label, follower.caught_up, now, "the stream is gone"))
         raise UsageError(
             f"The stream of {table} is gone: it was switched off, or the table deleted, more than 24 hours ago.",
             f"What was read stays. To go on: stream-backup enable {table} --stream-only, then a backfill.",

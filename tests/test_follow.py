@@ -1,0 +1,533 @@
+"""Reading a stream as Lambda would: every shard after its parent, every record at least once, none skipped, and where any
+may be gone an outage on record."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+import stream_backup.follow
+from stream_backup.archive import Archive
+from stream_backup.coverage import Outage, Stream
+from stream_backup.dynamodb import Answer
+from stream_backup.follow import RETENTION, Follower
+from stream_backup.memory import MemoryStore
+from stream_backup.meta import Meta
+from stream_backup.moment import iso
+from stream_backup.shards import SETTLE, Shard, ready
+
+START = 1_800_000_000
+LABEL = "2027-01-15T08:00:00.000"
+ARN = f"arn:aws:dynamodb:us-east-1:111122223333:table/orders/stream/{LABEL}"
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard that failed may be read again at once."""
+    monkeypatch.setattr(stream_backup.follow, "LONGEST_WAIT", 0.0)
+
+
+@dataclass
+class FakeShard:
+    parent: str | None = None
+    closed: bool = False
+    records: list[dict[str, Any]] = field(default_factory=list)
+    trimmed: int = 0
+    """How many of its records are gone."""
+
+
+@dataclass
+class FakeStreams:
+    """DynamoDB Streams as AWS documents it: pages of shards, iterators that expire, records that are trimmed, answers that
+    are empty although more is to come."""
+
+    now: int = START
+    shards: dict[str, FakeShard] = field(default_factory=dict)
+    enabled: bool = True
+    page: int = 100
+    per_answer: int = 3
+    empty_answers: int = 0
+    calls: list[str] = field(default_factory=list)
+    expired: set[str] = field(default_factory=set)
+    sequence: int = 0
+
+    def call(self, operation: str, request: dict[str, Any]) -> Answer:
+        self.calls.append(operation)
+        return Answer(getattr(self, operation)(**request), self.now)
+
+    def describe_stream(self, StreamArn: str, ExclusiveStartShardId: str = "") -> dict[str, Any]:  # noqa: N803
+        assert StreamArn == ARN
+        names = sorted(self.shards)
+        rest = [name for name in names if name > ExclusiveStartShardId][: self.page]
+        shards = [
+            {"ShardId": name} | ({"ParentShardId": parent} if (parent := self.shards[name].parent) else {}) for name in rest
+        ]
+        description: dict[str, Any] = {"Shards": shards, "StreamStatus": "ENABLED" if self.enabled else "DISABLED"}
+        if rest and rest[-1] != names[-1]:
+            description["LastEvaluatedShardId"] = rest[-1]
+        return {"StreamDescription": description}
+
+    def get_shard_iterator(
+        self,
+        StreamArn: str,  # noqa: N803
+        ShardId: str,  # noqa: N803
+        ShardIteratorType: str,  # noqa: N803
+        SequenceNumber: str = "",  # noqa: N803
+    ) -> dict[str, Any]:
+        shard = self.shards[ShardId]
+        if ShardIteratorType == "TRIM_HORIZON":
+            return {"ShardIterator": f"{ShardId}/{shard.trimmed}/{len(self.calls)}"}
+        sequences = [each["dynamodb"]["SequenceNumber"] for each in shard.records]
+        place = sequences.index(SequenceNumber) + 1
+        if place <= shard.trimmed:
+            raise failure("TrimmedDataAccessException", "GetShardIterator")
+        return {"ShardIterator": f"{ShardId}/{place}/{len(self.calls)}"}
+
+    def get_records(self, ShardIterator: str, Limit: int) -> dict[str, Any]:  # noqa: N803
+        if ShardIterator in self.expired:
+            raise failure("ExpiredIteratorException", "GetRecords")
+        name, start, _ = ShardIterator.split("/")
+        shard, place = self.shards[name], int(start)
+        if place < shard.trimmed:
+            raise failure("TrimmedDataAccessException", "GetRecords")
+        count = min(self.per_answer, Limit)
+        if self.empty_answers:
+            self.empty_answers, count = self.empty_answers - 1, 0
+        found = shard.records[place : place + count]
+        following = f"{name}/{place + len(found)}/{len(self.calls)}"
+        ended = shard.closed and place + len(found) == len(shard.records)
+        return {"Records": found} | ({} if ended else {"NextShardIterator": following})
+
+    def write(self, shard: str, *keys: str) -> None:
+        """Changes of these items, a second apart."""
+        for key in keys:
+            self.now += 1
+            self.sequence += 1
+            image = {"id": {"S": key}, "n": {"N": str(self.sequence)}}
+            data: dict[str, Any] = {
+                "Keys": {"id": {"S": key}},
+                "NewImage": image,
+                "SequenceNumber": str(10**20 + self.sequence),
+            }
+            data |= {"ApproximateCreationDateTime": float(self.now), "StreamViewType": "NEW_AND_OLD_IMAGES"}
+            self.shards[shard].records.append({"eventName": "INSERT", "dynamodb": data})
+
+
+def failure(code: str, operation: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": code}}, operation)
+
+
+@dataclass
+class Sink:
+    """The handler: keeps what it is given, and answers as `answer` says."""
+
+    delivered: list[str] = field(default_factory=list)
+    batches: list[list[str]] = field(default_factory=list)
+    answer: Callable[[list[str]], list[str]] = lambda keys: []
+    """Keys of a batch → keys that failed."""
+
+    def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        records = event["Records"]
+        assert all(record["eventSourceARN"] == ARN for record in records)
+        keys = [record["dynamodb"]["Keys"]["id"]["S"] for record in records]
+        self.batches.append(keys)
+        failed = self.answer(keys)
+        first = min((keys.index(key) for key in failed), default=len(keys))
+        self.delivered += keys[:first]
+        sequences = {key: record["dynamodb"]["SequenceNumber"] for key, record in zip(keys, records, strict=True)}
+        return {"batchItemFailures": [{"itemIdentifier": sequences[key]} for key in failed]}
+
+
+@dataclass
+class World:
+    streams: FakeStreams = field(default_factory=FakeStreams)
+    sink: Sink = field(default_factory=Sink)
+    said: list[str] = field(default_factory=list)
+    recorded: int = START
+
+    def __post_init__(self) -> None:
+        self.meta = Meta(Archive(MemoryStore(lambda: self.streams.now), "", "orders"))
+
+    def follower(self) -> Follower:
+        """One run of `follow`, begun."""
+        stream = Stream(LABEL, ARN, "id", START, True, "follow", self.recorded)
+        dynamodb: Any = self.streams
+        found = Follower(dynamodb, self.meta, stream, self.sink, self.said.append)
+        found.start()
+        return found
+
+    def read(self, rounds: int = 20, follower: Follower | None = None) -> Follower:
+        """Reads for so many rounds, keeps the checkpoint and stops."""
+        follower = follower or self.follower()
+        for _ in range(rounds):
+            follower.round()
+        follower.checkpoint(running=False, force=True)
+        return follower
+
+    @property
+    def outages(self) -> list[Outage]:
+        return self.meta.outages()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_one_shard(world: World) -> None:
+    """Every record of a shard is delivered once, in its order, however many answers it takes."""
+    world.streams.shards["a"] = FakeShard()
+    keys = [str(number) for number in range(10)]
+    world.streams.write("a", *keys)
+    follower = world.read()
+    assert world.sink.delivered == keys
+    assert follower.changes == 10
+    assert world.outages == []
+
+
+def test_parents_come_first(world: World) -> None:
+    """No record of a shard is delivered before all of its parent's, through splits and grandchildren."""
+    shards = {"c": None, "b1": "c", "b2": "c", "a": "b1", "z": "b2"}
+    world.streams.shards = {name: FakeShard(parent, closed=name in ("c", "b1", "b2")) for name, parent in shards.items()}
+    for number in range(5):
+        for name in shards:
+            world.streams.write(name, f"{name}-{number}")
+    world.read(40)
+    order = {key: place for place, key in enumerate(world.sink.delivered)}
+    assert len(order) == 25
+    for name, parent in shards.items():
+        if parent:
+            assert order[f"{parent}-4"] < order[f"{name}-0"]
+
+
+def test_ready_shards() -> None:
+    """A shard may be begun when its parent is done or gone, and neither twice nor after it is done."""
+    shards = {name: Shard(name, parent) for name, parent in {"a": None, "b": "a", "c": "gone", "d": "b"}.items()}
+    assert [shard.name for shard in ready(shards, set(), {})] == ["a", "c"]
+    assert [shard.name for shard in ready(shards, {"a"}, {"c": 1})] == ["b"]
+    assert [shard.name for shard in ready(shards, {"a", "b"}, {"c": 1})] == ["d"]
+    assert list(ready(shards, {"a", "b", "c", "d"}, {})) == []
+
+
+def test_all_pages_of_shards(world: World) -> None:
+    """A stream of 250 shards, described a hundred at a time, is read whole."""
+    world.streams.shards = {f"shard-{number:03}": FakeShard() for number in range(250)}
+    for name in world.streams.shards:
+        world.streams.write(name, name)
+    world.read(3)
+    assert sorted(world.sink.delivered) == sorted(world.streams.shards)
+
+
+def test_an_empty_answer_is_not_the_end(world: World) -> None:
+    """GetRecords may answer empty in the middle of a shard: nothing is claimed until it has done so several times."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "x")
+    world.streams.empty_answers = 3
+    world.streams.now += 100
+    follower = world.read(3)
+    assert world.sink.delivered == []
+    assert follower.caught_up == START
+    world.read(1, follower)
+    assert world.sink.delivered == ["x"]
+
+
+def test_caught_up_in_a_quiet_stream(world: World) -> None:
+    """A quiet stream is caught up with AWS's clock, less the seconds a change is given to show up."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.now += 1000
+    assert world.read(8).caught_up == START + 1000 - SETTLE
+
+
+def test_caught_up_in_a_busy_stream(world: World) -> None:
+    """A shard in which something always comes advances with its records, and the slowest shard decides."""
+    world.streams.shards = {"a": FakeShard(), "b": FakeShard()}
+    follower = world.follower()
+    for number in range(30):
+        world.streams.write("a", f"a-{number}")
+        world.streams.write("b", f"b-{number}")
+        follower.round()
+    assert world.streams.now - 10 < follower.caught_up < world.streams.now
+
+
+def test_caught_up_never_passes_what_is_not_delivered(world: World) -> None:
+    """Neither the clock nor another shard moves `caught_up` past a record that has not been written."""
+    world.streams.shards = {"a": FakeShard(), "b": FakeShard()}
+    world.streams.write("a", "x", "poison", "y")
+    stuck = int(world.streams.shards["a"].records[1]["dynamodb"]["ApproximateCreationDateTime"])
+    world.sink.answer = lambda keys: [key for key in keys if key == "poison"]
+    follower = world.follower()
+    for number in range(30):
+        world.streams.write("b", f"b-{number}")
+        follower.round()
+    assert follower.caught_up < stuck
+    assert "y" not in world.sink.delivered
+    assert follower.stuck > 5
+
+
+def test_a_new_child_claims_nothing(world: World) -> None:
+    """Between the end of a shard and the first answer of its child the clock is not believed."""
+    world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a")}
+    world.streams.write("a", "x")
+    world.streams.write("b", "y")
+    world.streams.now += 500
+    follower = world.follower()
+    follower.round()
+    assert world.sink.delivered == ["x"]
+    assert follower.caught_up <= START + 1
+    follower.round()
+    assert world.sink.delivered == ["x", "y"]
+
+
+def test_partial_batch(world: World) -> None:
+    """After a partial answer the batch goes on at the first failed record, and nothing after it counts as delivered."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.per_answer = 100
+    world.streams.write("a", "1", "2", "3", "4", "5")
+    answers = iter([["3", "5"], ["3"], []])
+    world.sink.answer = lambda keys: next(answers)
+    follower = world.read(5)
+    assert world.sink.batches == [["1", "2", "3", "4", "5"], ["3", "4", "5"], ["3", "4", "5"]]
+    assert world.sink.delivered == ["1", "2", "3", "4", "5"]
+    assert follower.changes == 5
+    assert follower.stuck == 0
+    assert any("not written" in said for said in world.said)
+
+
+def test_progress_is_not_being_stuck(world: World) -> None:
+    """A batch that comes through bit by bit does not count as one that fails again and again."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.per_answer = 100
+    world.streams.write("a", *map(str, range(10)))
+    world.sink.answer = lambda keys: keys[1:2]
+    follower = world.follower()
+    for _ in range(9):
+        follower.round()
+        assert follower.stuck <= 1
+    world.read(2, follower)
+    assert len(world.sink.delivered) == 10
+
+
+def test_answer_that_names_no_record(world: World) -> None:
+    """An answer that names a record not in the batch fails the whole batch, as Lambda has it."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "1", "2")
+    answers: list[dict[str, Any]] = [{"batchItemFailures": [{"itemIdentifier": "no such"}]}, {"batchItemFailures": []}]
+    follower = world.follower()
+    follower.handle = lambda event, context: answers.pop(0)
+    follower.round()
+    assert follower.changes == 0
+    follower.round()
+    assert follower.changes == 2
+
+
+def test_handler_that_raises(world: World) -> None:
+    """A handler that raises is called again with the same records, and the reason is told."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "1", "2")
+    failures = iter([True, True, False])
+
+    def answer(keys: list[str]) -> list[str]:
+        if next(failures):
+            raise RuntimeError("S3 is away")
+        return []
+
+    world.sink.answer = answer
+    world.read(5)
+    assert world.sink.batches == [["1", "2"]] * 3
+    assert world.sink.delivered == ["1", "2"]
+    assert any("S3 is away" in said for said in world.said)
+
+
+def test_other_shards_go_on(world: World) -> None:
+    """A shard that is stuck holds up no other."""
+    world.streams.shards = {"a": FakeShard(), "b": FakeShard()}
+    world.streams.write("a", "poison")
+    world.streams.write("b", *map(str, range(10)))
+    world.sink.answer = lambda keys: [key for key in keys if key == "poison"]
+    world.read(10)
+    assert world.sink.delivered == [str(number) for number in range(10)]
+
+
+def test_expired_iterator(world: World) -> None:
+    """An iterator that has expired is fetched again, after the last record that was read."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "1", "2")
+    follower = world.read(2)
+    world.streams.expired = {str(follower.readers["a"]._iterator)}  # noqa: SLF001 - what AWS handed out
+    world.streams.write("a", "3")
+    world.read(3, follower)
+    assert world.sink.delivered == ["1", "2", "3"]
+    assert world.outages == []
+
+
+def test_a_second_run_goes_on(world: World) -> None:
+    """Another `follow` goes on after the last delivered record, and does not deliver anything again."""
+    world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a")}
+    world.streams.write("a", "1", "2", "3", "4")
+    world.read(1)
+    assert world.sink.delivered == ["1", "2", "3"]
+    world.read()
+    world.streams.write("b", "5")
+    caught_up = world.read().caught_up
+    assert world.sink.delivered == ["1", "2", "3", "4", "5"]
+    assert world.follower().caught_up == caught_up
+    assert world.outages == []
+
+
+def test_a_stuck_run_goes_on_at_the_failed_record(world: World) -> None:
+    """What was not written when a run stopped is the first thing the next one delivers."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "1", "poison", "3")
+    world.sink.answer = lambda keys: [key for key in keys if key == "poison"]
+    world.read(3)
+    world.sink.answer = lambda keys: []
+    world.read()
+    assert world.sink.delivered == ["1", "poison", "3"]
+
+
+def test_trimmed_records_are_an_outage(world: World) -> None:
+    """Records that are gone before they were read are an outage from the last certain second on, and reading goes on."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "1", "2")
+    caught_up = world.read().caught_up
+    world.streams.write("a", "3", "4", "5")
+    world.streams.shards["a"].trimmed = 4
+    world.read()
+    assert world.sink.delivered == ["1", "2", "5"]
+    (outage,) = world.outages
+    assert outage.since == caught_up
+    assert outage.until == world.streams.now
+    assert any("may be lost" in said for said in world.said)
+
+
+def test_a_shard_that_expired_unread_is_an_outage(world: World) -> None:
+    """A shard that went before it was read to its end is an outage; its children are read."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "1")
+    caught_up = world.read().caught_up
+    world.streams.now += RETENTION + 100
+    world.streams.shards = {"c": FakeShard("b")}
+    world.streams.write("c", "9")
+    world.read()
+    assert world.sink.delivered == ["1", "9"]
+    assert {outage.since for outage in world.outages} == {caught_up}
+
+
+def test_a_day_in_which_nobody_read_is_an_outage(world: World) -> None:
+    """A shard nobody has read anything of yet may have lost its first records, and no error tells: a day is an outage."""
+    world.streams.shards["a"] = FakeShard()
+    world.read(0)
+    world.streams.write("a", "1", "2", "3")
+    world.streams.now += RETENTION + 100
+    world.streams.shards["a"].trimmed = 2
+    world.read()
+    assert world.sink.delivered == ["3"]
+    (outage,) = world.outages
+    assert (outage.since, outage.until) == (START, world.streams.now)
+
+
+def test_less_than_a_day_is_none(world: World) -> None:
+    """A reader that was away for less than a day has lost nothing."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "1")
+    world.read()
+    world.streams.write("a", "2")
+    world.streams.now += RETENTION - 100
+    world.read()
+    assert world.sink.delivered == ["1", "2"]
+    assert world.outages == []
+
+
+def test_a_child_begun_a_day_late_is_an_outage(world: World) -> None:
+    """The child of a shard that was stuck for a day may have lost its first records."""
+    world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a")}
+    world.streams.write("a", "1")
+    world.streams.write("b", "2", "3")
+    world.sink.answer = lambda keys: keys
+    follower = world.read(3)
+    world.streams.now += RETENTION + 100
+    world.streams.shards["b"].trimmed = 1
+    world.sink.answer = lambda keys: []
+    world.read(5, follower)
+    assert world.sink.delivered == ["1", "3"]
+    assert len(world.outages) == 1
+
+
+def test_enabled_a_day_before_the_first_read(world: World) -> None:
+    """What happened before the stream was taken into use counts for nothing, a day after it for an outage."""
+    world.recorded = START + RETENTION * 3
+    world.streams.now = world.recorded + 3600
+    world.streams.shards = {"b": FakeShard("expired long ago")}
+    world.read()
+    assert world.outages == []
+    late = World(recorded=START)
+    late.streams.now = START + RETENTION + 1
+    late.streams.shards = {"b": FakeShard("expired long ago")}
+    late.read()
+    assert [outage.since for outage in late.outages] == [START]
+
+
+def test_switched_off_and_read_to_the_end(world: World) -> None:
+    """A stream that is off and read to its end is drained, not before, and it stays so in the next run, days later too."""
+    world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a", closed=True)}
+    world.streams.enabled = False
+    world.streams.write("a", "1")
+    world.streams.write("b", "2")
+    follower = world.follower()
+    follower.round()
+    assert not follower.drained
+    world.read(5, follower)
+    assert follower.drained
+    assert world.sink.delivered == ["1", "2"]
+    kept = world.meta.checkpoint(LABEL)
+    assert kept
+    assert kept["drained"]
+    world.streams.now += 2 * RETENTION
+    assert world.read().drained
+    assert world.outages == []
+
+
+def test_checkpoint(world: World) -> None:
+    """A checkpoint is plain JSON that says up to which second all is written, and names each shard's last record."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "1", "2")
+    world.read()
+    kept = world.meta.checkpoint(LABEL)
+    assert kept == json.loads(json.dumps(kept))
+    assert kept
+    last = world.streams.shards["a"].records[1]["dynamodb"]["SequenceNumber"]
+    assert kept["shards"] == {"a": {"done": False, "parent": None, "position": last}}
+    assert kept["caught_up"] <= iso(world.streams.now)
+    assert kept["running"] is False
+
+
+def test_done_shards_are_forgotten(world: World) -> None:
+    """A checkpoint does not grow for ever: a shard that is gone, and whose children are too, is dropped from it."""
+    names = [f"shard-{number:03}" for number in range(50)]
+    for parent, name in zip([None, *names], names, strict=False):
+        kept_parent = {parent: world.streams.shards[parent]} if parent else {}
+        for shard in kept_parent.values():
+            shard.closed = True
+        world.streams.shards = {name: FakeShard(parent), **kept_parent}
+        world.streams.write(name, name)
+        world.read(2)
+    kept = world.meta.checkpoint(LABEL)
+    assert kept
+    assert len(kept["shards"]) <= 3
+    assert world.sink.delivered == names
+    assert world.outages == []
+
+
+def test_other_errors_are_not_swallowed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What AWS says that is no matter of time or trimming goes up."""
+    world.streams.shards["a"] = FakeShard()
+
+    def denied(**_: Any) -> dict[str, Any]:
+        raise failure("AccessDeniedException", "GetRecords")
+
+    monkeypatch.setattr(world.streams, "get_records", denied)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        world.read()
