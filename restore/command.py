@@ -79,11 +79,8 @@ def restore(
     if "" in (into, to):
         raise UsageError("--into and --to need a name.", "An empty one may come of a variable that is not set.")
     order = take_order(connection, table, when, incomplete_ok=incomplete_ok)
-    if in_place and order.floor_now < 0 and not incomplete_ok:
-        raise UsageError(
-            f"The archive does not cover {table} as it is now, so it cannot say what changed since.",
-            f"Restore into a new table (--into NAME), or run: stream-backup enable {table}, and a backfill.",
-        )
+    if in_place and not incomplete_ok:
+        order.require_present()
     description = _description(connection, order, like)
     schema = KeySchema.of(description["Table"])
     archive = connection.archive(table, schema)
@@ -98,11 +95,11 @@ def restore(
     with ThreadPoolExecutor(READERS) as pool:
         execution = Execution(connection.dynamodb, chosen, pool, Tally(), stop)
         if in_place:
-            plan = Rewind(archive, order.moment, order.floor, order.floor_now)
+            plan = Rewind(archive, order.moment, order.floor, order.floor_now, order.survey.lateness)
             confirm = None if yes else lambda: _confirm(order, execution.tally)
             result = rewind_live(execution, plan, table, confirm, plan_only=plan_only, incomplete_ok=incomplete_ok)
         else:
-            rebuild = Rebuild(archive, order.moment, order.floor, bodies=not plan_only)
+            rebuild = Rebuild(archive, order.moment, order.floor, bodies=not plan_only, lateness=order.survey.lateness)
             if plan_only:
                 result = execution.count(rebuild)
             elif to:

@@ -38,12 +38,27 @@ class Order:
         epochs = self.survey.coverage.epochs
         return epochs[-1].floor if epochs and epochs[-1].end is None else NEVER
 
+    def require_present(self) -> None:
+        """Raises UsageError or CoverageError when the archive does not know what the table is like now: it could not say
+        what changed since the moment."""
+        epochs = self.survey.coverage.epochs
+        if self.floor_now < 0:
+            raise UsageError(
+                f"The archive does not cover {self.table} as it is now, so it cannot say what changed since.",
+                f"Restore into a new table (--into NAME), or run: stream-backup enable {self.table}, and a backfill.",
+            )
+        if self.survey.coverage.holes_in(epochs[-1]):
+            raise CoverageError(
+                f"Failed batches of {self.table} wait, so the archive cannot say all that changed since. {_span(self.survey)}",
+                f"Run: stream-backup redrive {self.table}; or restore into a new table (--into NAME).",
+            )
+
     @property
     def bounds(self) -> tuple[str | None, str | None]:
         """(earliest, latest) exact moments of the epoch restored from, else of the newest one."""
         coverage = self.survey.coverage
         if self.epoch:
-            return iso(self.epoch.start), iso(coverage.latest if self.epoch.end is None else self.epoch.end)
+            return iso(self.epoch.start), iso(coverage.end_of(self.epoch))
         return (iso(coverage.bounds[0]), iso(coverage.bounds[1])) if coverage.bounds else (None, None)
 
 
@@ -54,7 +69,7 @@ def take_order(connection: Connection, table: str, when: str, *, incomplete_ok: 
     moment, note = parse_when(when, now)
     if note:
         say(note)
-    found = survey(archive, now, live)
+    found = _survey(connection, archive, now, live)
     if not found.streams and archive.is_empty():
         raise UsageError(f"The archive {connection.location} holds nothing of {table!r}.", "Check its name, and --archive.")
     if moment >= now and not incomplete_ok:
@@ -81,8 +96,15 @@ def catch_up(connection: Connection, order: Order, *, incomplete_ok: bool) -> Or
     if found.coverage.latest < now:
         read(open_follower(connection, order.table), once=True)
         live, now = _look(connection, order.table)
-        found = survey(archive, now, live)
+        found = _survey(connection, archive, now, live)
     return _within(order.table, order.moment, found, incomplete_ok=incomplete_ok)
+
+
+def _survey(connection: Connection, archive: Archive, now: int, live: Live | None) -> Survey:
+    failed = connection.failed_batches(archive.table)
+    if failed is None:
+        say("Whether failed batches wait is not known here: the failures bucket is out of sight.")
+    return survey(archive, now, live, [batch.hole for batch in failed or ()])
 
 
 def _within(table: str, moment: int, found: Survey, *, incomplete_ok: bool) -> Order:
@@ -94,7 +116,7 @@ def _wait(connection: Connection, archive: Archive, moment: int) -> Survey:
     say(f"Waiting until the archive has caught up with {iso(moment)} …")
     while True:
         live, now = _look(connection, archive.table)
-        found = survey(archive, now, live)
+        found = _survey(connection, archive, now, live)
         if found.coverage.latest >= moment or not found.following:
             return found
         time.sleep(0.5)

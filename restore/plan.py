@@ -18,12 +18,9 @@ from stream_backup.change import MARGIN
 from stream_backup.errors import ArchiveError
 from stream_backup.item import Item, digest
 from stream_backup.key import key_hash
-from stream_backup.timeline import item_at, latest_at
+from stream_backup.timeline import FOREVER, item_at, latest_at
 
 Action = Literal["put", "delete", "unchanged", "absent"]
-
-FOREVER = 2**62
-"""A moment after every stamp."""
 
 CHUNK_ITEMS = 100
 CHUNK_BYTES = 4 * 2**20
@@ -71,18 +68,20 @@ class Planner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """Every item as it was at `moment`. Without `bodies` the steps only count: stamps are read, items are not."""
+    """Every item as it was at `moment`. Without `bodies` the steps only count: stamps are read, items are not.
+    `lateness` as in `item_at`."""
 
     archive: Archive
     moment: int
     floor: int
     bodies: bool = True
+    lateness: int = 0
 
     def step(self, history: History) -> Step:
         if not self.bodies:
-            stat = item_at(history.versions, self.moment, self.floor, self.archive.stat)
+            stat = item_at(history.versions, self.moment, self.floor, self.archive.stat, self.lateness)
             return Step("absent" if stat is None or stat.stamp.kind == "remove" else "put", history.name, {})
-        change = item_at(history.versions, self.moment, self.floor, self.archive.read)
+        change = item_at(history.versions, self.moment, self.floor, self.archive.read, self.lateness)
         if change is None or change.body is None:
             return Step("absent", history.name, {})
         return Step("put", history.name, change.key, change.body)
@@ -100,6 +99,7 @@ class Rewind:
     moment: int
     floor: int
     floor_now: int
+    lateness: int = 0
 
     def step(self, history: History) -> Step:
         newest = history.versions[0]
@@ -107,8 +107,8 @@ class Rewind:
         if settled and self.floor == self.floor_now:
             return Step("unchanged" if newest.size and latest_at(newest) >= self.floor else "absent", history.name, {})
         read = cache(self.archive.read)
-        then = item_at(history.versions, self.moment, self.floor, read)
-        now = item_at(history.versions, FOREVER, self.floor_now, read)
+        then = item_at(history.versions, self.moment, self.floor, read, self.lateness)
+        now = item_at(history.versions, FOREVER, self.floor_now, read, self.lateness)
         wanted = then.body if then else None
         present = digest(now.body) if now and now.body is not None else None
         key = then.key if then else now.key if now else {}

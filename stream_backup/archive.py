@@ -16,6 +16,7 @@ from stream_backup.errors import ArchiveError, UsageError
 from stream_backup.key import KeySchema, key_hash
 from stream_backup.stamp import Stamp
 from stream_backup.store import ObjectStore, Version
+from stream_backup.timeline import FOREVER, NEVER, item_at
 
 SHARDS = tuple("0123456789abcdef")
 """A table's histories fall into these by the first digit of their name, evenly: MD5 sees to it."""
@@ -110,6 +111,23 @@ class Archive:
     def stat(self, version: Version) -> "Stat":
         """A version's stamp, at one HEAD."""
         return Stat(_stamp(version.path, self.store.stat(version.path, version.version_id)), version)
+
+    def reassert(self, name: str, lateness: int = 0) -> bool:
+        """Makes the newest version by stamp of the item under `name` the newest written too, by writing it again on top;
+        whether that was needed. `lateness` as in `item_at`.
+
+        It only ever puts on top of what it has seen (`If-Match`), so a change that arrives meanwhile stays on top.
+        """
+        path, needed = self.root + name, False
+        while True:
+            versions = next((found.versions for found in self.histories(name)), ())
+            best = item_at(versions, FOREVER, NEVER, self.stat, lateness)
+            if best is None or best.version == versions[0]:
+                return needed
+            payload, metadata = self.store.get(path, best.version.version_id)
+            if not self.store.replace(path, payload, metadata, versions[0].etag) and self.store.current(path) is None:
+                self.store.create(path, payload, metadata)  # a delete marker lies on top
+            needed = True
 
     def write_meta(self, name: str, content: dict[str, Any]) -> None:
         """Writes `meta/NAME.json`; what it held before stays as an older version."""

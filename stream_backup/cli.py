@@ -14,6 +14,7 @@ from stream_backup.commands.disable import disable
 from stream_backup.commands.enable import enable
 from stream_backup.commands.follow import follow
 from stream_backup.commands.history import history
+from stream_backup.commands.redrive import redrive
 from stream_backup.commands.status import status
 from stream_backup.talk import say
 from stream_backup.translate import translate
@@ -27,9 +28,8 @@ def cli() -> None:
     """Backs DynamoDB tables up through their streams into a versioned S3 bucket, and restores to any second.
 
     \b
-    The whole job for one table:
-      export STREAM_BACKUP_ARCHIVE=s3://my-backups
-      stream-backup enable orders --function stream-backup
+    The whole job for one table, by the stack that is deployed:
+      stream-backup enable orders
       stream-backup backfill orders
     And on the bad day:
       stream-backup history orders '{"id": "order-1"}'
@@ -41,7 +41,7 @@ def cli() -> None:
     """
 
 
-for command in (demo, enable, disable, follow, backfill, restore, history, status):
+for command in (demo, enable, disable, follow, backfill, restore, history, status, redrive):
     cli.add_command(command)
 
 

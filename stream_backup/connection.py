@@ -1,4 +1,5 @@
-"""The clients of one command, made once, from the AWS settings everybody knows and `--profile`, `--region`, `--archive`."""
+"""The clients of one command, made once, from the AWS settings everybody knows and `--profile`, `--region`, `--archive`,
+`--stack`."""
 
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -7,14 +8,18 @@ from typing import Any
 
 import boto3
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 from obstore.auth.boto3 import Boto3CredentialProvider
 
 from stream_backup.archive import Archive, Location
 from stream_backup.dynamodb import DynamoDB
 from stream_backup.errors import UsageError
+from stream_backup.failures import FailedBatch, is_out_of_sight, places, waiting
 from stream_backup.handler import ARCHIVE
 from stream_backup.key import KeySchema
+from stream_backup.meta import Meta
 from stream_backup.s3 import S3Store, open_objects
+from stream_backup.stack import NAME, Stack, find_stack
 
 
 @dataclass(slots=False)
@@ -22,6 +27,7 @@ class Connection:
     profile: str | None
     region: str | None
     archive_url: str | None
+    stack_name: str = NAME
 
     @cached_property
     def session(self) -> Any:
@@ -36,12 +42,28 @@ class Connection:
         return self.session.client("s3")
 
     @cached_property
+    def stack(self) -> Stack | None:
+        """The deployed stack; None where there is none, or no CloudFormation (DynamoDB Local has none)."""
+        try:
+            return find_stack(self.session.client("cloudformation"), self.stack_name)
+        except ResponseParserError:
+            return None
+
+    @cached_property
     def location(self) -> Location:
-        if not self.archive_url:
+        """The archive that was named, else the stack's."""
+        if self.archive_url:
+            return Location.parse(self.archive_url)
+        try:
+            stack, why = self.stack, "there is none of this name"
+        except ClientError as error:
+            stack, why = None, f"it cannot be looked up ({error.response['Error']['Code']})"
+        if stack is None:
             raise UsageError(
-                "No archive is named.", f"Pass --archive s3://BUCKET[/PREFIX], or set {ARCHIVE} to it once and for all."
+                f"No archive is named, and none is found by the stack {self.stack_name!r}: {why}.",
+                f"Pass --archive s3://BUCKET[/PREFIX], or set {ARCHIVE} to it, or name the deployed stack: --stack NAME",
             )
-        return Location.parse(self.archive_url)
+        return Location.parse(stack.archive)
 
     @cached_property
     def store(self) -> S3Store:
@@ -66,6 +88,25 @@ class Connection:
 
     def archive(self, table: str, schema: KeySchema | None = None) -> Archive:
         return Archive(self.store, self.location.prefix, table, schema)
+
+    def tables(self) -> list[str]:
+        """The tables this archive holds something of."""
+        prefix = self.location.prefix
+        client = self.session.client("s3")  # a new one, whose listings are boto3's own
+        request = {"Bucket": self.store.bucket, "Prefix": prefix, "Delimiter": "/"}
+        pages = client.get_paginator("list_object_versions").paginate(**request)  # delete markers hide no table
+        return [found["Prefix"][len(prefix) : -1] for page in pages for found in page.get("CommonPrefixes", [])]
+
+    def failed_batches(self, table: str) -> list[FailedBatch] | None:
+        """The failed batches of this table that wait, where its archive says they would lie; None where that is out of
+        sight: a restorer need not be allowed to see them."""
+        where = places(table, Meta(self.archive(table)).mappings())
+        try:
+            return waiting(self.s3, where) if where else []
+        except ClientError as error:
+            if is_out_of_sight(error):
+                return None
+            raise
 
     def clock(self) -> int:
         """AWS's clock, as S3's `Date` header tells it."""

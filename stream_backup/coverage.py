@@ -8,7 +8,8 @@ after an outage, may carry one epoch:
     start   the earliest exact moment: the end of the first complete backfill
     end     the latest exact moment; None while the stream is on and read
 
-A moment between two epochs, or outside all, is refused. Pure: it reads no clock and no store.
+Changes that wait in a failed batch are a hole: from the first of them on no moment of their epoch is exact, until they are
+put back. A moment in a hole, between two epochs, or outside all, is refused. Pure: it reads no clock and no store.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,7 +37,8 @@ class Stream:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:
-        return cls(**{**record, "floor": from_iso(record["floor"]), "recorded": from_iso(record["recorded"])})
+        known = {name: record[name] for name in cls.__slots__}
+        return cls(**known | {name: from_iso(record[name]) for name in ("floor", "recorded")})
 
     def record(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__} | {
@@ -59,7 +61,8 @@ class Run:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:
-        return cls(**{**record, **{name: from_iso(record[name]) for name in ("floor", "asked", "answered")}})
+        known = {name: record[name] for name in cls.__slots__}
+        return cls(**known | {name: from_iso(record[name]) for name in ("floor", "asked", "answered")})
 
     def record(self) -> dict[str, Any]:
         times = {name: iso(getattr(self, name)) for name in ("floor", "asked", "answered")}
@@ -80,6 +83,14 @@ class Outage(NamedTuple):
 
     def record(self) -> dict[str, Any]:
         return self._asdict() | {"since": iso(self.since), "until": iso(self.until)}
+
+
+class Hole(NamedTuple):
+    """Changes of this stream, stamped from `since` up to `until`, wait in a failed batch. Nothing about them is lost yet."""
+
+    stream: str
+    since: int
+    until: int
 
 
 class Epoch(NamedTuple):
@@ -137,9 +148,19 @@ class Coverage:
 
     epochs: tuple[Epoch, ...]
     latest: int
+    holes: tuple[Hole, ...] = ()
 
     def epoch_at(self, moment: int) -> Epoch | None:
-        return next((epoch for epoch in self.epochs if epoch.holds(moment, self.latest)), None)
+        return next((epoch for epoch in self.epochs if epoch.start <= moment <= self.end_of(epoch)), None)
+
+    def end_of(self, epoch: Epoch) -> int:
+        """The last exact moment of an epoch, before its start where it has none."""
+        end = self.latest if epoch.end is None else epoch.end
+        return min([end, *(hole.since - 1 for hole in self.holes_in(epoch))])
+
+    def holes_in(self, epoch: Epoch) -> list[Hole]:
+        """Those that concern this epoch: what is stamped before its floor does not count in it anyway."""
+        return [hole for hole in self.holes if hole.stream == epoch.stream and hole.until >= epoch.floor]
 
     @property
     def bounds(self) -> tuple[int, int] | None:
@@ -147,7 +168,7 @@ class Coverage:
         if not self.epochs:
             return None
         newest = self.epochs[-1]
-        return newest.start, self.latest if newest.end is None else newest.end
+        return newest.start, self.end_of(newest)
 
     def require(self, moment: int, table: str) -> Epoch:
         """The epoch that holds `moment`; raises CoverageError with the bounds and the way out."""
@@ -160,7 +181,10 @@ class Coverage:
                 f"Run: stream-backup backfill {table}; {override}",
             )
         newest = self.epochs[-1]
-        if newest.end is None and moment > self.latest:
+        if torn := next((epoch for epoch in self.epochs if epoch.holds(moment, self.latest)), None):
+            since = iso(min(hole.since for hole in self.holes_in(torn)))
+            way = f"Failed batches wait with changes from {since} on; put them back: stream-backup redrive {table}"
+        elif newest.end is None and moment > self.latest:
             way = f"Its stream is read up to {iso(self.latest)}: wait, or run stream-backup follow {table} --once"
         else:
             way = "Choose a moment inside"
@@ -170,5 +194,5 @@ class Coverage:
         )
 
     def _spans(self) -> str:
-        spans = [(epoch.start, self.latest if epoch.end is None else epoch.end) for epoch in self.epochs]
+        spans = [(epoch.start, self.end_of(epoch)) for epoch in self.epochs]
         return ", and ".join(f"{iso(start)} to {iso(end)}" for start, end in spans if end >= start) or "no moment yet"

@@ -4,6 +4,8 @@ streams/LABEL        a stream that was taken into use
 ends/LABEL           the last exact moment of a stream that was switched off or replaced
 runs/NAME            a backfill
 outages/LABEL-SINCE  changes that may be lost
+mappings/UUID        an event source mapping that reads a stream, and where its failed batches go
+redrives/NAME        failed batches put back, and how late they were
 follow/LABEL         how far `follow` has read (overwritten as it goes)
 tables/LABEL         the table's description, for each stream's life of it
 """
@@ -13,6 +15,7 @@ from typing import Any, TypeVar
 
 from stream_backup.archive import Archive, foreign
 from stream_backup.coverage import Outage, Run, Stream, Stretch, stretches
+from stream_backup.mapping import Mapping
 from stream_backup.moment import from_iso, iso
 
 Found = TypeVar("Found")
@@ -35,6 +38,14 @@ class Meta:
 
     def outages(self) -> list[Outage]:
         return sorted(self._records("outages", Outage.of).values())
+
+    def mappings(self) -> list[Mapping]:
+        """Every mapping that ever read a stream of this table, in the order they were made."""
+        return sorted(map(Mapping.of, self._archive.read_meta("mappings").values()), key=lambda mapping: mapping.recorded)
+
+    def lateness(self) -> int:
+        """By how many seconds more than a stream's own delay a version may have been written late."""
+        return max((record["lateness"] for record in self._archive.read_meta("redrives").values()), default=0)
 
     def recorded_ends(self) -> dict[str, int]:
         """The second up to which each stream that ended was on for certain."""
@@ -86,6 +97,12 @@ class Meta:
 
     def write_outage(self, outage: Outage) -> None:
         self._archive.write_meta(f"outages/{outage.stream}-{outage.since}", outage.record())
+
+    def write_mapping(self, mapping: Mapping) -> None:
+        self._archive.write_meta(f"mappings/{mapping.uuid}", mapping.record())
+
+    def write_redrive(self, name: str, redrive: dict[str, Any]) -> None:
+        self._archive.write_meta(f"redrives/{name}", redrive)
 
     def write_checkpoint(self, label: str, checkpoint: dict[str, Any]) -> None:
         self._archive.write_meta(f"follow/{label}", checkpoint)

@@ -8,22 +8,36 @@ import click
 
 from stream_backup.connection import Connection
 from stream_backup.handler import ARCHIVE
+from stream_backup.stack import NAME, VARIABLE
 
 Command = Callable[..., Any]
 
 
 def connected(command: Command) -> Command:
-    """Adds `--archive`, `--profile`, `--region`, `--debug`, and hands the command a `Connection` as its first argument."""
+    """Adds `--archive`, `--stack`, `--profile`, `--region`, `--debug`, and hands the command a `Connection` as its first
+    argument."""
 
     @click.option(
-        "--archive", "archive_url", envvar=ARCHIVE, metavar="s3://BUCKET[/PREFIX]", help=f"The archive [{ARCHIVE}]."
+        "--archive",
+        "archive_url",
+        envvar=ARCHIVE,
+        metavar="s3://BUCKET[/PREFIX]",
+        help=f"The archive [{ARCHIVE}].  [default: the stack's]",
+    )
+    @click.option(
+        "--stack",
+        "stack_name",
+        envvar=VARIABLE,
+        default=NAME,
+        metavar="NAME",
+        help=f"The deployed stack [{VARIABLE}].  [default: {NAME}]",
     )
     @click.option("--profile", help="AWS profile [AWS_PROFILE].")
     @click.option("--region", help="AWS Region [AWS_REGION].")
     @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
     @wraps(command)
-    def wrapper(archive_url: str | None, profile: str | None, region: str | None, **rest: Any) -> Any:
-        return command(Connection(profile, region, archive_url), **rest)
+    def wrapper(archive_url: str | None, stack_name: str, profile: str | None, region: str | None, **rest: Any) -> Any:
+        return command(Connection(profile, region, archive_url, stack_name), **rest)
 
     return wrapper
 

@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from stream_backup.archive import Archive
 from stream_backup.change import VIEWS
 from stream_backup.coverage import Reader, Stream
@@ -19,15 +21,14 @@ VIEW = "NEW_AND_OLD_IMAGES"
 def enable(dynamodb: DynamoDB, archive: Archive, reader: Reader) -> tuple[Stream, bool]:
     """Switches the table's stream on, or accepts the one that is, and records it: (the stream, whether it was off).
 
-    Raises UsageError when the stream that is on does not carry new images.
+    Raises UsageError when the stream that is on does not carry new images, or the table cannot be changed right now.
     """
     meta = Meta(archive)
     empty = archive.is_empty() and not meta.streams()  # asked before the stream is on, so that the answer stays true
     live, now = require(dynamodb, archive.table)
     was_off = live.label is None
     if was_off:
-        specification = {"StreamEnabled": True, "StreamViewType": VIEW}
-        _update(dynamodb, archive.table, specification)
+        _update(dynamodb, archive.table, {"StreamEnabled": True, "StreamViewType": VIEW})
         live, now = _wait(dynamodb, archive.table)
     view = live.description["StreamSpecification"]["StreamViewType"]
     if view not in VIEWS:
@@ -59,7 +60,18 @@ def disable(dynamodb: DynamoDB, archive: Archive) -> tuple[Stream, int]:
 
 
 def _update(dynamodb: DynamoDB, table: str, specification: dict[str, Any]) -> Answer:
-    return dynamodb.call("update_table", {"TableName": table, "StreamSpecification": specification})
+    try:
+        return dynamodb.call("update_table", {"TableName": table, "StreamSpecification": specification})
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code in ("ResourceInUseException", "LimitExceededException"):
+            busy = (
+                "is being created or changed" if code == "ResourceInUseException" else "cannot be changed: AWS is at a limit"
+            )
+            raise UsageError(
+                f"Table {table} {busy}, so its stream cannot be switched right now.", "Run the same command in a minute."
+            ) from error
+        raise
 
 
 def _wait(dynamodb: DynamoDB, table: str) -> tuple[Live, int]:

@@ -4,12 +4,13 @@ A stream that was switched off or replaced behind our back ends its epoch at the
 delivered: nobody can say when exactly it went off.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import nlargest
 from typing import Any, NamedTuple
 
 from stream_backup.archive import Archive, Stat
-from stream_backup.coverage import Coverage, Outage, Run, Stream, Stretch, epochs, stretches
+from stream_backup.coverage import Coverage, Hole, Outage, Run, Stream, Stretch, epochs, stretches
 from stream_backup.meta import Meta
 from stream_backup.moment import from_iso
 from stream_backup.timeline import latest_at
@@ -38,6 +39,10 @@ class Survey:
     checkpoint: dict[str, Any] | None
     """Of the newest stream, where `follow` reads it."""
     now: int
+    lateness: int = 0
+    """For `item_at`: how much later than a stream delivers something was put back by `redrive`."""
+
+    behind: int | None = None
 
     @property
     def stream(self) -> Stream | None:
@@ -52,11 +57,14 @@ class Survey:
     @property
     def lag(self) -> int | None:
         """Seconds by which the archive is behind, where somebody says so; None where it is not known."""
-        return self.now - from_iso(self.checkpoint["caught_up"]) if self.checkpoint else None
+        return self.now - from_iso(self.checkpoint["caught_up"]) if self.checkpoint else self.behind
 
 
-def survey(archive: Archive, now: int, live: Live | None = None) -> Survey:
-    """`now` is AWS's clock; `live` the table, where it exists and may be described."""
+def survey(
+    archive: Archive, now: int, live: Live | None = None, holes: Iterable[Hole] = (), behind: int | None = None
+) -> Survey:
+    """`now` is AWS's clock; `live` the table, where it exists and may be described; `holes` what waits in failed batches;
+    `behind` how many seconds the function is, where that is known."""
     meta = Meta(archive)
     streams, runs, outages, ends = meta.streams(), meta.runs(), meta.outages(), meta.ends()
     newest = streams[-1] if streams else None
@@ -67,9 +75,9 @@ def survey(archive: Archive, now: int, live: Live | None = None) -> Survey:
     if newest and newest.reader == "follow":
         latest = from_iso(checkpoint["caught_up"]) if checkpoint else newest.floor
     else:
-        latest = now - 1  # the second that is not over yet is not exact
-    coverage = Coverage(tuple(epochs(pieces, runs)), latest)
-    return Survey(coverage, streams, runs, outages, pieces, checkpoint, now)
+        latest = now - 1 - (behind or 0)  # the second that is not over yet is not exact
+    coverage = Coverage(tuple(epochs(pieces, runs)), latest, tuple(holes))
+    return Survey(coverage, streams, runs, outages, pieces, checkpoint, now, meta.lateness(), behind)
 
 
 def last_moment(archive: Archive, stream: Stream, runs: list[Run], checkpoint: dict[str, Any] | None, before: int) -> int:

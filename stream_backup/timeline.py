@@ -26,6 +26,9 @@ LATE = 24 * 3600 + 15 * 60
 NEVER = -(2**62)
 """A floor below every stamp."""
 
+FOREVER = 2**62
+"""A moment after every stamp."""
+
 
 class Stamped(Protocol):
     @property

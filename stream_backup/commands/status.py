@@ -8,6 +8,9 @@ from botocore.exceptions import ClientError
 
 from stream_backup.connection import Connection
 from stream_backup.errors import UsageError
+from stream_backup.failures import FailedBatch
+from stream_backup.mapping import State, iterator_age, look
+from stream_backup.meta import Meta
 from stream_backup.moment import iso
 from stream_backup.options import as_json, connected
 from stream_backup.survey import Survey, survey
@@ -26,7 +29,7 @@ def status(connection: Connection, table: str | None, *, as_json: bool) -> None:
       stream-backup status
       stream-backup status orders --json
     """
-    names = [table] if table else _tables(connection)
+    names = [table] if table else connection.tables()
     reports = [_report(connection, name) for name in names]
     if table and not reports[0]["streams"]:
         raise UsageError(f"The archive holds nothing of table {table!r}.", f"Run: stream-backup enable {table}")
@@ -39,14 +42,6 @@ def status(connection: Connection, table: str | None, *, as_json: bool) -> None:
         say(f"There is no table in {connection.location} yet.")
 
 
-def _tables(connection: Connection) -> list[str]:
-    prefix = connection.location.prefix
-    client = connection.session.client("s3")  # a new one, whose listings are boto3's own
-    request = {"Bucket": connection.store.bucket, "Prefix": prefix, "Delimiter": "/"}
-    pages = client.get_paginator("list_object_versions").paginate(**request)  # delete markers hide no table
-    return [found["Prefix"][len(prefix) : -1] for page in pages for found in page.get("CommonPrefixes", [])]
-
-
 def _report(connection: Connection, table: str) -> dict[str, Any]:
     try:
         live, now = look_up(connection.dynamodb, table)
@@ -55,7 +50,10 @@ def _report(connection: Connection, table: str) -> dict[str, Any]:
         if "AccessDenied" not in error.response["Error"]["Code"]:
             raise
         live, now, state = None, connection.clock(), "not permitted to look"
-    found = survey(connection.archive(table), now, live)
+    mappings = _mappings(connection, table)
+    failed = connection.failed_batches(table)
+    behind = _behind(connection, mappings, now)
+    found = survey(connection.archive(table), now, live, [batch.hole for batch in failed or ()], behind)
     bounds = found.coverage.bounds
     last = next((run for run in reversed(found.runs) if run.complete), None)
     return {
@@ -65,6 +63,8 @@ def _report(connection: Connection, table: str) -> dict[str, Any]:
         "latest": iso(bounds[1]) if bounds else None,
         "lag": found.lag,
         "following": found.following,
+        "mappings": mappings,
+        "failed_batches": None if failed is None else [_told(batch) for batch in failed],
         "epochs": [
             {
                 "stream": epoch.stream,
@@ -79,6 +79,34 @@ def _report(connection: Connection, table: str) -> dict[str, Any]:
         "unfinished_backfills": [run.name for run in found.runs if not run.complete],
         "streams": [stream.record() for stream in found.streams],
     }
+
+
+def _mappings(connection: Connection, table: str) -> list[dict[str, Any]]:
+    """The event source mappings that read this table's streams, those that are gone left out."""
+    found = []
+    recorded = Meta(connection.archive(table)).mappings()
+    client = connection.session.client("lambda") if recorded else None
+    for mapping in recorded:
+        try:
+            state = look(client, mapping.uuid)
+        except ClientError as error:
+            if "AccessDenied" not in error.response["Error"]["Code"]:
+                raise
+            state = State("not permitted to look", "")
+        if state:
+            found.append(mapping.record() | {"state": state.state, "last_result": state.last_result})
+    return found
+
+
+def _behind(connection: Connection, mappings: list[dict[str, Any]], now: int) -> int | None:
+    """Of the function that reads the newest stream, where CloudWatch says so."""
+    if not mappings:
+        return None
+    return iterator_age(connection.session.client("cloudwatch"), mappings[-1]["function"], now)
+
+
+def _told(batch: FailedBatch) -> dict[str, Any]:
+    return batch._asdict() | {"since": iso(batch.since), "until": iso(batch.until)}
 
 
 def _gaps(found: Survey) -> list[dict[str, Any]]:
@@ -103,6 +131,16 @@ def _print(report: dict[str, Any]) -> None:
         click.echo("  exact           at no moment yet: no complete backfill while its stream was on")
     lag = "not known here" if report["lag"] is None else f"{report['lag']} s"
     click.echo(f"  behind          {lag}{', being followed' if report['following'] else ''}")
+    for mapping in report["mappings"]:
+        result = f", last result: {mapping['last_result']}" if mapping["last_result"] else ""
+        click.echo(f"  mapping         {mapping['uuid']} of {mapping['function']}: {mapping['state']}{result}")
+    if failed := report["failed_batches"]:
+        since = min(batch["since"] for batch in failed)
+        click.echo(
+            f"  failed batches  {len(failed):,} wait, with changes from {since} on: stream-backup redrive {report['table']}"
+        )
+    elif failed is None:
+        click.echo("  failed batches  not known: the failures bucket is out of sight")
     if last := report["last_backfill"]:
         counts = last["counts"]
         click.echo(f"  last backfill   {last['answered']}, {counts['read']:,} read, {counts['written']:,} written")
