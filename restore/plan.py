@@ -18,7 +18,8 @@ from stream_backup.change import MARGIN
 from stream_backup.errors import ArchiveError
 from stream_backup.item import Item, digest
 from stream_backup.key import key_hash
-from stream_backup.timeline import FOREVER, item_at, latest_at
+from stream_backup.timeline import FOREVER as FOREVER
+from stream_backup.timeline import item_at, latest_at
 
 Action = Literal["put", "delete", "unchanged", "absent"]
 

@@ -29,8 +29,6 @@ PATIENCE = 300
 AGED = 300
 """Seconds of `IteratorAge` looked at: CloudWatch is a minute or two behind itself."""
 
-_ARN = "arn:aws:s3:::"
-
 
 class Mapping(NamedTuple):
     """As it is kept under `meta/`: `stream` is the stream's label, `failures` the bucket its failed batches go to."""
@@ -142,10 +140,9 @@ def _settings(stack: Stack | None) -> dict[str, Any]:
         "MaximumRetryAttempts": -1,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
     }
-    if stack and stack.failures:
-        settings["DestinationConfig"] = {"OnFailure": {"Destination": _ARN + stack.failures}}
-        if stack.record_age:
-            settings["MaximumRecordAgeInSeconds"] = stack.record_age
+    if stack and stack.destination:
+        settings |= stack.settings
+        settings["DestinationConfig"] = {"OnFailure": {"Destination": stack.destination}}
     return settings
 
 
@@ -158,4 +155,5 @@ def _differs(found: dict[str, Any], settings: dict[str, Any]) -> bool:
 
 def _bucket(found: dict[str, Any]) -> str | None:
     destination = ((found.get("DestinationConfig") or {}).get("OnFailure") or {}).get("Destination") or ""
-    return destination.removeprefix(_ARN) if destination.startswith(_ARN) else None
+    _, is_bucket, bucket = destination.partition(":s3:::")
+    return bucket if is_bucket else None

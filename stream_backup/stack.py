@@ -16,11 +16,20 @@ VARIABLE = "STREAM_BACKUP_STACK"
 
 _REQUIRED = ("ArchiveUrl", "FunctionName", "FunctionArn")
 
+_SETTINGS = {
+    "BatchSize": "BatchSize",
+    "BatchingWindow": "MaximumBatchingWindowInSeconds",
+    "ParallelizationFactor": "ParallelizationFactor",
+    "MaximumRecordAge": "MaximumRecordAgeInSeconds",
+    "MaximumRetryAttempts": "MaximumRetryAttempts",
+}
+"""Output → what CreateEventSourceMapping calls it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stack:
     """`failures` is the bucket failed batches go to; `pattern` says which tables' streams the function may read (`*` and `?`,
-    as IAM reads them); `record_age` is how many seconds a failing batch is tried again before it goes there."""
+    as IAM reads them); `settings` are those of a new event source mapping, so that it is like the template's own."""
 
     name: str
     archive: str
@@ -28,7 +37,12 @@ class Stack:
     function_arn: str
     failures: str | None
     pattern: str
-    record_age: int | None
+    settings: Mapping[str, int]
+
+    @property
+    def destination(self) -> str | None:
+        """ARN of the failures bucket, in the partition that the function is in (`aws`, `aws-cn`, …)."""
+        return f"arn:{self.function_arn.split(':')[1]}:s3:::{self.failures}" if self.failures else None
 
     @classmethod
     def of(cls, name: str, outputs: Mapping[str, str]) -> Self:
@@ -45,7 +59,7 @@ class Stack:
             function_arn=outputs["FunctionArn"],
             failures=outputs.get("FailuresBucket") or None,
             pattern=outputs.get("TablePattern") or "*",
-            record_age=int(outputs["MaximumRecordAge"]) if outputs.get("MaximumRecordAge") else None,
+            settings={name: int(outputs[output]) for output, name in _SETTINGS.items() if outputs.get(output)},
         )
 
     def require(self, table: str) -> None:
