@@ -12,7 +12,7 @@ from stream_backup.archive import SHARDS
 from stream_backup.dynamodb import DynamoDB
 from stream_backup.errors import UsageError
 from stream_backup.key import KeySchema
-from stream_backup.table import create, look_up, put_back_settings
+from stream_backup.table import create, look_up, put_back_settings, tags_of, wait_until_active
 
 RESTORING = "stream-backup:restoring"
 DONE = "stream-backup:done"
@@ -63,8 +63,8 @@ def prepare(
     if KeySchema.of(live.description) != KeySchema.of(description["Table"]):
         raise UsageError(f"Table {name} has another key than the one to restore.", "Restore into a new name: --into NAME")
     arn = live.description["TableArn"]
-    found = dynamodb.call("list_tags_of_resource", {"ResourceArn": arn}).data.get("Tags", [])
-    kept = {tag["Key"]: tag["Value"] for tag in found}
+    wait_until_active(dynamodb, name)
+    kept = {tag["Key"]: tag["Value"] for tag in tags_of(dynamodb, arn)}
     done = set(kept.get(DONE, "")) & set(SHARDS)
     if kept.get(RESTORING) == tags[RESTORING]:
         return Target(dynamodb, name, arn, description, goes_on=True, had_rows=False, done=done)

@@ -46,7 +46,7 @@ def describe(dynamodb: DynamoDB, found: dict[str, Any]) -> dict[str, Any]:
     return {
         "Table": found,
         "TimeToLive": ttl,
-        "Tags": _tags(dynamodb, arn),
+        "Tags": tags_of(dynamodb, arn),
         "PointInTimeRecovery": recovery == "ENABLED",
     }
 
@@ -54,6 +54,11 @@ def describe(dynamodb: DynamoDB, found: dict[str, Any]) -> dict[str, Any]:
 def create(dynamodb: DynamoDB, name: str, description: dict[str, Any], tags: dict[str, str], *, stream: bool) -> None:
     """Makes table `name` by `description`, with `tags` added, its stream off unless `stream`; returns when it is active."""
     dynamodb.call("create_table", creation(name, description, tags, stream=stream))
+    wait_until_active(dynamodb, name)
+
+
+def wait_until_active(dynamodb: DynamoDB, name: str) -> None:
+    """Returns when the table takes writes: one that is being made, or changed, does not yet."""
     while not (live := look_up(dynamodb, name)[0]) or live.description["TableStatus"] != "ACTIVE":
         time.sleep(0.5)
 
@@ -94,9 +99,11 @@ def creation(name: str, description: dict[str, Any], tags: dict[str, str], *, st
 
 
 def put_back_settings(dynamodb: DynamoDB, name: str, description: dict[str, Any]) -> None:
-    """What CreateTable cannot set: time to live and point-in-time recovery."""
+    """What CreateTable cannot set: time to live, where it is not on already, and point-in-time recovery."""
     ttl = description["TimeToLive"]
-    if ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
+    on = ("ENABLED", "ENABLING")
+    found = dynamodb.call("describe_time_to_live", {"TableName": name}).data["TimeToLiveDescription"]
+    if ttl.get("TimeToLiveStatus") in on and found.get("TimeToLiveStatus") not in on:
         setting = {"Enabled": True, "AttributeName": ttl["AttributeName"]}
         dynamodb.call("update_time_to_live", {"TableName": name, "TimeToLiveSpecification": setting})
     if description["PointInTimeRecovery"]:
@@ -113,8 +120,8 @@ def _throughput(found: dict[str, Any], *, provisioned: bool) -> dict[str, Any]:
     return {"OnDemandThroughput": limits} if limits else {}
 
 
-def _tags(dynamodb: DynamoDB, arn: str) -> list[dict[str, str]]:
-    """Without those AWS sets itself, which nobody else may."""
+def tags_of(dynamodb: DynamoDB, arn: str) -> list[dict[str, str]]:
+    """A table's tags without those AWS sets itself, which nobody else may."""
     found: list[dict[str, str]] = []
     request = {"ResourceArn": arn}
     while True:
