@@ -25,6 +25,17 @@ _STOP = 5
 _OTHERS = ("AWS_", "MINISTACK_", "LOCALSTACK_", "LAMBDA_")
 """Prefixes of settings that would lead a client, or the server, somewhere else. Not one of them is passed on."""
 
+MISLEADING = (
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ENDPOINT_URL_",
+    "AWS_IGNORE_",
+    "AWS_PROFILE",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+    "AWS_USE_",
+)
+"""Prefixes of what a shell must not have set, to work with the server."""
+
 
 @dataclass(slots=True)
 class Embedded:

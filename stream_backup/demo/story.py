@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import boto3
 
 from stream_backup.demo import rows, terminal
-from stream_backup.demo.embedded import Embedded, environment, free_url, serve, settings
+from stream_backup.demo.embedded import MISLEADING, Embedded, environment, free_url, serve, settings
 from stream_backup.demo.live import Table, scan
 from stream_backup.demo.traffic import HUBS, Traffic, release
 from stream_backup.demo.truth import Truth
@@ -42,7 +42,7 @@ def tell(*, keep: bool) -> None:
     started = time.monotonic()
     url = free_url()
     own = settings(url, f"s3://{BUCKET}")
-    foreign = sorted(name for name in os.environ if name.startswith("AWS_") and name not in own)
+    foreign = sorted(name for name in os.environ if name.startswith(MISLEADING))
     with environment(own), serve(url) as server, TemporaryDirectory(prefix="stream-backup-demo-") as directory:
         table, traffic = _begin(server)
         file = Path(directory, "airports.json.gz")
