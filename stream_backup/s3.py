@@ -25,7 +25,9 @@ _RETRIES = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
 
 def open_objects(bucket: str, *, endpoint: str | None = None, **settings: Any) -> Objects:
     """obstore's client for `bucket`. Credentials and region come from the environment unless `settings` name them;
-    an endpoint (a stand-in for S3) is addressed by path."""
+    an endpoint (a stand-in for S3) is addressed by path. Every put carries its SHA-256: a bucket with Object
+    Lock takes none without a checksum (Amazon S3 User Guide, "Managing Object Lock")."""
+    settings.setdefault("checksum_algorithm", "SHA256")
     if endpoint:
         settings |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
         settings["client_options"] = {"allow_http": True}
