@@ -1,4 +1,5 @@
-"""The Lambda function: a batch of a DynamoDB stream → the archive named by `STREAM_BACKUP_ARCHIVE`.
+"""The Lambda function: a batch of a DynamoDB stream → the archive named by `STREAM_BACKUP_ARCHIVE`, in the Region
+`STREAM_BACKUP_REGION` where that is not the function's own.
 
 It answers with partial-batch responses (AWS Lambda Developer Guide, "Configuring partial batch response with DynamoDB
 and Lambda"): the event source mapping goes on from the first record not written. It only ever puts, so its role needs
@@ -25,6 +26,7 @@ from stream_backup.s3 import S3Store, open_objects
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 ARCHIVE = "STREAM_BACKUP_ARCHIVE"
+REGION = "STREAM_BACKUP_REGION"
 
 RESERVE_MS = 10_000
 """Milliseconds before the deadline at which no further put is begun; half the time there is where that is less."""
@@ -57,14 +59,15 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if ARCHIVE not in os.environ:
         raise UsageError(f"{ARCHIVE} is not set.", f"Set it like {ARCHIVE}=s3://my-backups/production.")
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return _handler_of(os.environ[ARCHIVE], endpoint)(event, context)
+    return _handler_of(os.environ[ARCHIVE], os.environ.get(REGION), endpoint)(event, context)
 
 
 @cache
-def _handler_of(url: str, endpoint: str | None) -> Handler:
+def _handler_of(url: str, region: str | None, endpoint: str | None) -> Handler:
     """Made at the first invocation and kept: no client is made for each."""
     location = Location.parse(url)
-    store = S3Store(location.bucket, open_objects(location.bucket, endpoint=endpoint))
+    settings = {"region": region} if region else {}
+    store = S3Store(location.bucket, open_objects(location.bucket, endpoint=endpoint, **settings))
     return make_handler(cache(lambda table: Archive(store, location.prefix, table)))
 
 
