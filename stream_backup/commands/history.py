@@ -1,6 +1,5 @@
 """`stream-backup history`"""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -8,8 +7,9 @@ import click
 
 from stream_backup.change import Change
 from stream_backup.connection import Connection
+from stream_backup.difference import differences, plain
 from stream_backup.errors import UsageError
-from stream_backup.item import Item, decode
+from stream_backup.item import Item, Value, decode, digest
 from stream_backup.key import KeySchema
 from stream_backup.meta import Meta
 from stream_backup.moment import iso
@@ -18,26 +18,29 @@ from stream_backup.table import look_up
 from stream_backup.talk import data
 
 READERS = 16
+LONGEST = 80
+"""Characters of a value that are shown; `--json` has all of it."""
 
 
 @click.command()
 @table_argument
 @click.argument("key")
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Only the newest N versions.")
 @as_json
 @connected
-def history(connection: Connection, table: str, key: str, *, as_json: bool) -> None:
+def history(connection: Connection, table: str, key: str, last: int | None, *, as_json: bool) -> None:
     """Shows what happened to one item: when, what, by whom, and which attributes changed. The oldest comes first.
 
     KEY is plain JSON, or DynamoDB JSON.
 
     \b
-      stream-backup history orders '{"id": "order-1"}'
+      stream-backup history orders '{"id": "order-1"}' --last 5
       stream-backup history orders '{"pk": {"S": "user#1"}, "sk": {"N": "42"}}' --json
     """
     changes = _changes(connection, table, key)
     if not changes:
         raise UsageError(f"The archive has no version of {key} in table {table!r}.", "Check the key, and --archive.")
-    told = _tell(changes)
+    told = _tell(changes)[-last if last else 0 :]
     if as_json:
         data({"table": table, "versions": told})
         return
@@ -45,8 +48,11 @@ def history(connection: Connection, table: str, key: str, *, as_json: bool) -> N
         by = f" by {version['by']}" if version["by"] else ""
         until = f" (seen until {version['seen']})" if version["kind"] == "scan" else ""
         click.echo(f"{version['at']}  {version['kind']}{by}{until}")
-        for name, (old, new) in version["changed"].items():
-            click.echo(f"    {name}: {_brief(old)} → {_brief(new)}")
+        if version["gap"]:
+            click.echo("    (a change before this one is not in the archive)")
+        if version["kind"] != "remove":
+            for path, old, new in version["changed"]:
+                click.echo(f"    {path}: {f'{_brief(old)} → ' if old else ''}{_brief(new)}")
 
 
 def schema_of(connection: Connection, table: str, label: str | None = None) -> KeySchema:
@@ -75,12 +81,10 @@ def _changes(connection: Connection, table: str, text: str) -> list[Change]:
 def _tell(changes: list[Change]) -> list[dict[str, Any]]:
     told = []
     before: Item = {}
+    streamed: str | None = None  # the content the last streamed change left
     for change in changes:
         now = decode(change.body) if change.body else {}
         stamp = change.stamp
-        changed = {
-            name: (before.get(name), now.get(name)) for name in sorted({*before, *now}) if before.get(name) != now.get(name)
-        }
         told.append(
             {
                 "at": iso(stamp.at),
@@ -88,14 +92,17 @@ def _tell(changes: list[Change]) -> list[dict[str, Any]]:
                 "by": stamp.by,
                 "sequence": str(stamp.sequence),
                 "seen": iso(stamp.seen),
-                "changed": changed,
+                "gap": bool(stamp.before and streamed and stamp.before != streamed),
+                "changed": differences(before, now),
                 "item": now or None,
             }
         )
         before = now
+        if stamp.sequence:
+            streamed = digest(change.body) if change.body else None
     return told
 
 
-def _brief(value: Any) -> str:
-    text = "—" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+def _brief(value: Value | None) -> str:
+    text = plain(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

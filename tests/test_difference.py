@@ -1,0 +1,41 @@
+"""What changed between two versions, as `history` shows it."""
+
+from hypothesis import given
+
+from stream_backup.difference import Difference, differences, plain
+from stream_backup.item import Item
+from tests.strategies import items
+
+
+def test_one_attribute_deep_in_a_map_is_seen_for_itself() -> None:
+    """A difference names the path down to what differs, and nothing that is the same on both sides."""
+    old = {
+        "geo": {"M": {"lat": {"N": "1.5"}, "lon": {"N": "2"}}},
+        "lines": {"L": [{"S": "a"}, {"S": "b"}]},
+        "gone": {"BOOL": True},
+    }
+    new = {
+        "geo": {"M": {"lat": {"N": "-71"}, "lon": {"N": "2"}}},
+        "lines": {"L": [{"S": "a"}, {"S": "c"}]},
+        "come": {"NULL": True},
+    }
+    assert differences(old, new) == [
+        Difference("come", None, {"NULL": True}),
+        Difference("geo.lat", {"N": "1.5"}, {"N": "-71"}),
+        Difference("gone", {"BOOL": True}, None),
+        Difference("lines[1]", {"S": "b"}, {"S": "c"}),
+    ]
+
+
+@given(items, items)
+def test_there_is_a_difference_exactly_when_items_differ(one: Item, other: Item) -> None:
+    """Equal items have no difference, unequal ones at least one, and each names values that are not equal."""
+    found = differences(one, other)
+    assert bool(found) == (one != other)
+    assert all(each.old != each.new for each in found)
+
+
+def test_values_read_as_people_write_them() -> None:
+    """Text stands in quotes, numbers and truth values bare, whatever has no plain spelling as DynamoDB JSON."""
+    shown = [plain(value) for value in ({"S": "é"}, {"N": "1.10"}, {"BOOL": False}, {"NULL": True}, {"SS": ["a"]}, None)]
+    assert shown == ['"é"', "1.10", "false", "null", '{"SS": ["a"]}', "—"]
