@@ -1,0 +1,167 @@
+"""The commands against a deployed stack: found by its name, tables taken into use and out of it, and what status says."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stream_backup.errors import UsageError
+from stream_backup.stack import Stack
+from tests.cli import Answer, Request, Table, proxy
+from tests.servers import Aws
+from tests.stack import Deployed
+
+OUTPUTS = {
+    "ArchiveUrl": "s3://backups/production",
+    "FunctionName": "stream-backup",
+    "FunctionArn": "arn:aws-cn:lambda:cn-north-1:123456789012:function:stream-backup",
+    "FailuresBucket": "failures",
+    "TablePattern": "prod-*",
+    "MaximumRecordAge": "21600",
+    "BatchingWindow": "2",
+}
+
+
+def test_outputs() -> None:
+    """A stack is what its outputs say, the settings of a mapping among them; unknown outputs are left alone."""
+    found = Stack.of("s", OUTPUTS | {"Dashboard": "https://…"})
+    assert found.archive == "s3://backups/production"
+    assert found.destination == "arn:aws-cn:s3:::failures"
+    assert found.settings == {"MaximumRecordAgeInSeconds": 21600, "MaximumBatchingWindowInSeconds": 2}
+
+
+@pytest.mark.parametrize("missing", ["ArchiveUrl", "FunctionName", "FunctionArn"])
+def test_a_stack_that_is_none_of_ours(missing: str) -> None:
+    """A stack without the outputs of this template is refused by name."""
+    with pytest.raises(UsageError, match=missing):
+        Stack.of("s", {name: value for name, value in OUTPUTS.items() if name != missing})
+
+
+@pytest.mark.parametrize(("table", "allowed"), [("prod-orders", True), ("orders", False), ("Prod-orders", False)])
+def test_pattern(table: str, allowed: bool) -> None:
+    """Only tables that match the stack's pattern are taken, by IAM's rules: the case counts."""
+    stack = Stack.of("s", OUTPUTS)
+    if allowed:
+        stack.require(table)
+    else:
+        with pytest.raises(UsageError, match="prod-"):
+            stack.require(table)
+
+
+@pytest.fixture(scope="module")
+def deployed(ministack_url: str) -> Deployed:
+    return Deployed.make(Aws(ministack_url), pattern="prod-*")
+
+
+def mapping_of(deployed: Deployed, uuid: str) -> dict[str, Any]:
+    found: dict[str, Any] = deployed.aws.client("lambda").get_event_source_mapping(UUID=uuid)
+    return found
+
+
+pytestmark = pytest.mark.server
+
+
+def test_enable_by_the_stack(deployed: Deployed) -> None:
+    """With nothing named but the table, the stack's function reads its stream into the stack's archive, by a mapping with the
+    stack's settings and its failures bucket as destination; a second time changes nothing."""
+    Table.create(deployed.aws, "prod-orders")
+    said = deployed.shell.done("enable", "prod-orders", "--json").json
+    made = mapping_of(deployed, said["mapping"])
+    assert made["FunctionArn"].endswith(deployed.name)
+    assert made["DestinationConfig"]["OnFailure"]["Destination"] == f"arn:aws:s3:::{deployed.failures}"
+    assert (made["BatchSize"], made["MaximumRecordAgeInSeconds"], made["MaximumRetryAttempts"]) == (500, 21600, 50)
+    assert made["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert made["BisectBatchOnFunctionError"]
+    assert made["StartingPosition"] == "TRIM_HORIZON"
+    assert made["State"] == "Enabled"
+    again = deployed.shell.done("enable", "prod-orders", "--json").json
+    assert (again["mapping"], again["was_off"]) == (said["mapping"], False)
+    assert set(deployed.archive("prod-orders").read_meta("mappings")) == {said["mapping"]}
+
+    report = deployed.shell.done("backfill", "prod-orders", "--json").json
+    status = deployed.shell.done("status", "prod-orders", "--json").json
+    assert status["earliest"] == report["answered"]
+    assert status["failed_batches"] == []
+    assert [(each["uuid"], each["state"]) for each in status["mappings"]] == [(said["mapping"], "Enabled")]
+    assert f"mapping         {said['mapping']} of {deployed.name}: Enabled" in deployed.shell.done("status").out
+
+
+def test_a_mapping_that_is_off_is_put_on(deployed: Deployed) -> None:
+    """A mapping that somebody disabled, or that fails into nowhere, is brought up to the stack's settings."""
+    table = Table.create(deployed.aws, "prod-off")
+    arn = table.client.update_table(
+        TableName="prod-off", StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    )["TableDescription"]["LatestStreamArn"]
+    client = deployed.aws.client("lambda")
+    made = client.create_event_source_mapping(
+        EventSourceArn=arn, FunctionName=deployed.name, StartingPosition="LATEST", Enabled=False
+    )
+    said = deployed.shell.done("enable", "prod-off", "--json").json
+    assert (said["mapping"], said["was_off"]) == (made["UUID"], False)
+    found = mapping_of(deployed, made["UUID"])
+    assert found["State"] == "Enabled"
+    assert found["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert found["DestinationConfig"]["OnFailure"]["Destination"].endswith(deployed.failures)
+
+
+def test_refusals(deployed: Deployed) -> None:
+    """A table outside the pattern, no table, two ways to name one, a stack that is not there or is none of ours: each is one
+    sentence and a hint."""
+    Table.create(deployed.aws, "staging")
+    deployed.shell.run("enable", "staging").refused(2, "prod-*", "staging")
+    deployed.shell.run("enable", "prod-nowhere").refused(2, "no table")
+    deployed.shell.run("enable").refused(2, "Which table")
+    deployed.shell.run("enable", "staging", "--match", "*").refused(2, "Which table")
+    deployed.shell.run("enable", "--match", "nothing-*").refused(2, "matches")
+    deployed.shell.run("enable", "staging", "--function", "f", "--stream-only").refused(2, "Who reads")
+    deployed.shell.run("status", "--stack", "nowhere").refused(2, "No archive is named", "nowhere")
+    other = Deployed.make(deployed.aws, ArchiveUrl=None)
+    other.shell.run("status").refused(2, "ArchiveUrl")
+
+
+def test_an_archive_that_is_named_needs_no_stack(deployed: Deployed) -> None:
+    """`--archive` goes before the stack, which then is not even asked for."""
+    elsewhere = replace(deployed.shell, archive=f"s3://{deployed.aws.bucket()}", more={"STREAM_BACKUP_STACK": "nowhere"})
+    assert elsewhere.done("status", "--json").json == []
+
+
+def test_enable_many(deployed: Deployed) -> None:
+    """Every table that matches is taken; one that cannot be is reported and stops no other, and the exit code says so."""
+    wrong = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
+    Table.create(deployed.aws, "prod-many-wrong", StreamSpecification=wrong)
+    for number in range(3):
+        Table.create(deployed.aws, f"prod-many-{number}")
+    said = deployed.shell.run("enable", "--match", "prod-many-*", "--json")
+    assert said.code == 3, said
+    assert [table["table"] for table in said.json["tables"]] == [f"prod-many-{number}" for number in range(3)]
+    assert [table["table"] for table in said.json["failed"]] == ["prod-many-wrong"]
+    assert "prod-many-wrong: The stream of prod-many-wrong carries KEYS_ONLY" in said.err
+    assert "hint: " in said.err.splitlines()[-1]
+    assert deployed.shell.done("enable", "--match", "prod-many-?", "--json").json["failed"] == []
+
+
+def gone(request: Request) -> Answer | None:
+    """A day after it was switched off AWS does not know a stream any more."""
+    if request.operation != "DescribeStream":
+        return None
+    return 400, json.dumps({"__type": "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException"}).encode()
+
+
+def test_disable_keeps_the_mapping_until_the_stream_is_gone(deployed: Deployed) -> None:
+    """Disabling ends coverage and keeps archive and mapping, for what is in the stream is still to be read; once the stream is
+    gone the same command deletes the mapping."""
+    Table.create(deployed.aws, "prod-done")
+    uuid = deployed.shell.done("enable", "prod-done", "--json").json["mapping"]
+    deployed.shell.done("backfill", "prod-done")
+    first = deployed.shell.done("disable", "prod-done", "--json")
+    assert (first.json["mappings"], first.json["deleted"]) == ([uuid], [])
+    assert f"--uuid {uuid}" in first.err
+    assert deployed.shell.done("status", "prod-done", "--json").json["latest"] == first.json["end"]
+    assert deployed.shell.done("disable", "prod-done", "--json").json["mappings"] == [uuid]
+    with proxy(deployed.aws.url) as between:  # ministack keeps a stream for ever
+        between.rule = gone
+        last = replace(deployed.shell, aws=between.aws).done("disable", "prod-done", "--json").json
+    assert (last["mappings"], last["deleted"]) == ([], [uuid])
+    assert deployed.shell.done("status", "prod-done", "--json").json["mappings"] == []
+    deployed.shell.run("disable", "prod-done").refused(2, "no stream on")
