@@ -7,7 +7,9 @@ import click
 from backfill.run import Backfill, units_of, wait_for_start
 from backfill.segment import Counts
 from stream_backup.connection import Connection
+from stream_backup.coverage import epochs
 from stream_backup.key import KeySchema
+from stream_backup.meta import Meta
 from stream_backup.moment import iso
 from stream_backup.options import as_json, connected, table_argument
 from stream_backup.table import require
@@ -72,6 +74,13 @@ def backfill(
     )
     if run.stream:
         wait_for_start(connection.dynamodb, table, run)
-        say(f"Restores of {table} are exact from {iso(run.answered)} on, or from the first complete backfill before it.")
+        meta = Meta(archive)
+        found = [epoch for epoch in epochs(meta.stretches(), meta.runs()) if epoch.end is None]
+        if found:
+            say(f"Restores of {table} are exact from {iso(found[0].start)} on.")
+        else:
+            say(
+                f"It gives no coverage: changes were lost while it ran. See: stream-backup status {table}; then run it again."
+            )
     if as_json:
         data({"table": table, "goes_on": goes_on} | run.record())

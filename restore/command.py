@@ -110,7 +110,8 @@ def restore(
     requests = {kind: connection.store.requests[kind] - before.get(kind, 0) for kind in ("list", "get", "head")}
     if chosen.keys and not execution.tally.versions:
         say(f"The archive has no version of any of these keys in {table}.")
-    _report(order, execution.tally, requests, result, plan_only=plan_only, as_json=as_json and to != "-")
+    quiet = as_json and to != "-"
+    _report(order, execution.tally, requests, result, in_place=in_place, plan_only=plan_only, as_json=quiet)
     _complain(execution.tally, result, incomplete_ok=incomplete_ok)
 
 
@@ -147,7 +148,14 @@ def _confirm(order: Order, tally: Tally) -> bool:
 
 
 def _report(
-    order: Order, tally: Tally, requests: dict[str, int], result: dict[str, Any], *, plan_only: bool, as_json: bool
+    order: Order,
+    tally: Tally,
+    requests: dict[str, int],
+    result: dict[str, Any],
+    *,
+    in_place: bool,
+    plan_only: bool,
+    as_json: bool,
 ) -> None:
     earliest, latest = order.bounds
     steps = {action: tally.steps[action] for action in ("put", "delete", "unchanged", "absent")}
@@ -156,16 +164,24 @@ def _report(
         found |= {"earliest": earliest, "latest": latest, **steps, "unreadable": len(tally.unreadable)}
         data(found | {"versions_listed": tally.versions, "requests": requests, **result})
         return
-    what = "Plan" if plan_only else "Done"
+    put, delete, absent = (f"{steps[action]:,}" for action in ("put", "delete", "absent"))
+    moment = f"{order.table} at {iso(order.moment)}"
+    if in_place:
+        say(
+            f"Plan: {moment}: {put} to put, {delete} to delete, {steps['unchanged']:,} unchanged, {absent} absent then and now."
+        )
+    else:
+        say(f"Plan: {moment}: {put} items to put; {absent} more that the archive knows were not there then.")
     say(
-        f"{what}: {order.table} at {iso(order.moment)}: {steps['put']:,} to put, {steps['delete']:,} to delete, "
-        f"{steps['unchanged']:,} unchanged, {steps['absent']:,} absent. {tally.versions:,} versions listed; "
-        f"{requests['list']:,} LIST, {requests['get']:,} GET, {requests['head']:,} HEAD."
+        f"{tally.versions:,} versions listed; {requests['list']:,} LIST, {requests['get']:,} GET, {requests['head']:,} HEAD."
     )
-    if "into" in result:
-        say(f"{result['written']:,} items written to table {result['into']}.")
+    if plan_only and not in_place:
+        say("That is for a new table or a file; add --in-place to see what a rewind of the live table would touch.")
     if "rewound" in result:
-        say(f"{result['rewound']:,} rows rewound, {result['already']:,} were as wanted already.")
+        say(f"Done: {result['rewound']:,} rows rewound, {result['already']:,} were as wanted already.")
+    elif "written" in result:
+        where = f"table {result['into']}" if "into" in result else result["to"]
+        say(f"Done: {result['written']:,} items written to {where}.")
 
 
 def _complain(tally: Tally, result: dict[str, Any], *, incomplete_ok: bool) -> None:

@@ -164,5 +164,5 @@ def _tell(report: dict[str, Any], *, function: str | None) -> None:
                 "What it fails to write in 24 hours is lost: the mapping has no failures bucket. The stack's would have one."
             )
     else:
-        say(f"Read it: stream-backup follow {table}")
+        say(f"Keep this running: stream-backup follow {table}")
     say(f"Next: stream-backup backfill {table}")
