@@ -83,8 +83,16 @@ class Connection:
         endpoint = self.s3.meta.endpoint_url
         stand_in = None if "amazonaws.com" in endpoint else endpoint
         credentials = Boto3CredentialProvider(self.session)
-        objects = open_objects(bucket, endpoint=stand_in, credential_provider=credentials, region=self.s3.meta.region_name)
+        objects = open_objects(bucket, endpoint=stand_in, credential_provider=credentials, region=self._bucket_region())
         return S3Store(bucket, objects, self.s3)
+
+    def _bucket_region(self) -> str:
+        """Where the bucket is, which may be elsewhere than the tables: boto3 follows S3's redirect there, obstore does not."""
+        try:
+            answer = self.s3.head_bucket(Bucket=self.location.bucket)
+        except ClientError as error:
+            answer = error.response  # a refusal says it too
+        return str(answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region") or self.s3.meta.region_name)
 
     def archive(self, table: str, schema: KeySchema | None = None) -> Archive:
         return Archive(self.store, self.location.prefix, table, schema)
