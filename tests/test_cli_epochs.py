@@ -1,0 +1,79 @@
+"""A table is lost, made again and taken into use again: what was covered stays so, and nothing between is invented."""
+
+import pytest
+
+from stream_backup.item import Item
+from tests.cli import Shell, Table, lines, next_second
+from tests.servers import Aws
+
+pytestmark = pytest.mark.server
+
+
+def row(number: int, note: str) -> Item:
+    return {"id": {"S": f"row-{number}"}, "note": {"S": note}}
+
+
+def test_a_table_deleted_and_made_again(ministack_url: str) -> None:
+    """A deleted table comes back under its own name; in its second life a moment of the first can still be restored, into a
+    file and in place, the time between the lives is refused, and rows of the first do not come back in the second."""
+    aws = Aws(ministack_url)
+    shell, table = Shell(aws, f"s3://{aws.bucket()}"), Table.create(aws, "lost")
+    table.put(*(row(number, "first life") for number in range(6)))
+    shell.done("enable", "lost", "--stream-only")
+    shell.done("backfill", "lost")
+    table.put(row(1, "changed"))
+    table.delete({"id": {"S": "row-2"}})
+    good = next_second()
+    first = table.rows()
+    table.put(row(3, "BAD"))
+    shell.done("follow", "lost", "--once")
+    table.client.delete_table(TableName="lost")
+    assert shell.done("status", "lost", "--json").json["state"] == "no table"
+
+    for _ in range(2):  # what an engineer types first, and again
+        said = shell.run("follow", "lost", "--once")
+        assert said.code == 0 or said.refused(2, "gone")
+    shell.done("restore", "lost", "--at", good, "--into", "lost")
+    assert table.rows() == first
+
+    table.delete({"id": {"S": "row-4"}}, {"id": {"S": "row-5"}})
+    between = next_second()
+    shell.run("backfill", "lost").refused(2, "stream of lost is off")
+    shell.done("enable", "lost", "--stream-only")
+    shell.done("backfill", "lost")
+    table.put(row(7, "second life"))
+    again = next_second()
+    second = table.rows()
+    shell.done("follow", "lost", "--once")
+
+    report = shell.done("status", "lost", "--json").json
+    assert len(report["epochs"]) == 2
+    assert len(report["gaps"]) == 1
+    said = shell.run("restore", "lost", "--at", between, "--to", "-").refused(4, "outside")
+    assert report["epochs"][0]["start"] in said.err
+    assert report["epochs"][1]["start"] in said.err
+    assert lines(shell.done("restore", "lost", "--at", good, "--to", "-").out) == first
+    assert lines(shell.done("restore", "lost", "--at", again, "--to", "-").out) == second
+    shell.done("restore", "lost", "--at", good, "--in-place", "--yes")
+    assert table.rows() == first
+    shell.done("restore", "lost", "--at", again, "--in-place", "--yes")
+    assert table.rows() == second
+
+
+def test_a_stream_nobody_read(ministack_url: str) -> None:
+    """Between a backfill and a stream that was switched off unread nothing is claimed; the wrong Region does no harm to what
+    is."""
+    aws = Aws(ministack_url)
+    shell, table = Shell(aws, f"s3://{aws.bucket()}"), Table.create(aws, "unread")
+    table.put(row(1, "x"))
+    shell.done("enable", "unread", "--stream-only")
+    shell.done("backfill", "unread")
+    table.put(row(1, "nobody has seen this"))
+    moment = next_second()
+    truth = table.rows()
+    shell.done("disable", "unread")
+    shell.run("restore", "unread", "--at", moment, "--to", "-").refused(4)
+    said = shell.run("follow", "unread", "--once", "--region", "eu-west-1").refused(2, "eu-west-1")
+    assert "--region us-east-1" in said.err
+    shell.done("follow", "unread", "--once")
+    assert lines(shell.done("restore", "unread", "--at", moment, "--to", "-").out) == truth
