@@ -12,6 +12,8 @@ from itertools import count
 from typing import Any
 
 from stream_backup.archive import Archive
+from stream_backup.dynamodb import DynamoDB
+from stream_backup.shards import ShardReader, describe_stream
 from tests.cli import Shell
 from tests.event_source_mapping import Clock, EventSourceMapping
 from tests.journal import SCHEMA
@@ -74,6 +76,15 @@ class Deployed:
     def waiting(self) -> list[str]:
         found = self.aws.client("s3").list_objects_v2(Bucket=self.failures).get("Contents", [])
         return sorted(each["Key"] for each in found)
+
+    def stream(self, arn: str) -> list[dict[str, Any]]:
+        """Every record of the table's stream, as Lambda hands them over."""
+        dynamodb = DynamoDB(self.aws.session)
+        (shard,) = describe_stream(dynamodb, arn).shards
+        reader = ShardReader(dynamodb, arn, shard, reached=0)
+        while reader.read(0):
+            pass
+        return [record | {"eventSourceARN": arn} for record in reader.pending]
 
     def mapping(self, uuid: str, function: Any, clock: Clock, **settings: Any) -> EventSourceMapping:
         return EventSourceMapping(function, clock, uuid=uuid, destination=self.keep, **settings)
