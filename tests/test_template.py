@@ -1,0 +1,227 @@
+"""What must hold of template.yaml, said without deploying it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import sam
+from tests.servers import REGION
+
+TEMPLATE = sam.template()
+PARAMETERS = sam.parameters(TEMPLATE)
+RESOURCES = TEMPLATE["Resources"]
+POLICIES = ("WriterPolicy", "BackfillPolicy", "RestorerPolicy")
+ARCHIVE_BUCKET = RESOURCES["ArchiveBucket"]["Properties"]
+
+
+def statements(policy: str) -> list[dict[str, Any]]:
+    found = RESOURCES[policy]["Properties"]["PolicyDocument"]["Statement"]
+    return [statement["Fn::If"][1] if "Fn::If" in statement else statement for statement in found]
+
+
+def many(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_a_parameter_is_typed_bounded_and_explained(name: str) -> None:
+    """Type, default, bounds and one sentence; and the default is within the bounds."""
+    parameter = PARAMETERS[name]
+    default, sentence = parameter["Default"], parameter["Description"].strip()
+    assert sentence.endswith("."), sentence
+    assert ". " not in sentence, sentence
+    if "AllowedValues" in parameter:
+        assert default in parameter["AllowedValues"]
+    elif parameter["Type"] == "Number":
+        assert parameter["MinValue"] <= default <= parameter["MaxValue"]
+    else:
+        assert re.fullmatch(parameter["AllowedPattern"], default)
+
+
+def test_every_parameter_is_in_a_group() -> None:
+    """The console shows each parameter under a heading."""
+    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    grouped = [name for group in groups for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(PARAMETERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("Prefix", "backups/production", "/production"),
+        ("Prefix", "a", "production/"),
+        ("ExistingBucket", "my-backups.eu", "s3://my-backups"),
+        ("ExistingBucketRegion", "us-gov-west-1", "Frankfurt"),
+        ("TablePattern", "prod-*", "prod/*"),
+        ("StreamArns", "arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-11-20T10:15:22.105", "orders"),
+        ("BreakGlassRoleArn", "arn:aws:iam::123456789012:role/path/break-glass", "break-glass"),
+        ("KmsKeyArn", "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", "alias/backups"),
+        ("AlarmEmail", "on-call@example.com", "on-call"),
+    ],
+)
+def test_a_parameter_takes_what_it_should(name: str, good: str, bad: str) -> None:
+    """A slip of the pen is refused before anything is made."""
+    pattern = PARAMETERS[name]["AllowedPattern"]
+    assert re.fullmatch(pattern, good)
+    assert not re.fullmatch(pattern, bad)
+
+
+def test_no_action_is_a_wildcard() -> None:
+    """Nobody is allowed `*`, nor a family of actions; and only ListTables, which takes no resource, is allowed on all."""
+    for policy in POLICIES:
+        for statement in statements(policy):
+            assert statement["Effect"] == "Allow"
+            assert not [action for action in many(statement["Action"]) if "*" in action], statement["Sid"]
+            assert "*" not in many(statement["Resource"]) or statement["Action"] == "dynamodb:ListTables", statement["Sid"]
+
+
+def test_the_function_only_ever_puts() -> None:
+    """On the archive the writer has s3:PutObject under the prefix, and no other action of S3 or KMS that reads or deletes."""
+    found = {statement["Sid"]: statement for statement in statements("WriterPolicy")}
+    on_archive = [sid for sid, statement in found.items() if "ArchiveBucket" in json.dumps(statement)]
+    assert on_archive == ["WriteVersions"]
+    assert found["WriteVersions"]["Action"] == "s3:PutObject"
+    assert found["WriteVersions"]["Resource"]["Fn::Sub"][0].endswith("${Bucket}/${Path}${TablePattern}/*")
+    assert found["Encrypt"]["Action"] == "kms:GenerateDataKey"
+
+
+def test_a_restorer_cannot_write_to_the_archive() -> None:
+    """Whoever restores reads the archive by versions and changes nothing in S3."""
+    actions = {action for statement in statements("RestorerPolicy") for action in many(statement["Action"])}
+    assert {action for action in actions if action.startswith("s3:")} == {
+        "s3:GetBucketVersioning",
+        "s3:ListBucketVersions",
+        "s3:GetObjectVersion",
+        "s3:ListBucket",
+        "s3:GetObject",
+    }
+
+
+def test_nothing_that_holds_history_goes_with_the_stack() -> None:
+    """Both buckets and what guards them stay when the stack is deleted, or a change would replace them."""
+    for name in ("ArchiveBucket", "ArchiveBucketPolicy", "FailuresBucket", "FailuresBucketPolicy"):
+        assert RESOURCES[name]["DeletionPolicy"] == RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("bucket", ["ArchiveBucket", "FailuresBucket"])
+def test_a_bucket_is_private_and_takes_tls_alone(bucket: str) -> None:
+    """Versioned, owner-enforced, no public access, encrypted, refused without TLS (the stand-in speaks nothing else)."""
+    properties = RESOURCES[bucket]["Properties"]
+    assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert properties["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    assert all(properties["PublicAccessBlockConfiguration"].values())
+    assert len(properties["PublicAccessBlockConfiguration"]) == 4
+    policy = RESOURCES[f"{bucket}Policy"]["Properties"]["PolicyDocument"]["Statement"]
+    (tls,) = (statement for statement in policy if statement["Sid"] == "OnlyOverTls")
+    assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "s3:*")
+    assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_lifecycle_is_what_the_parameters_say() -> None:
+    """Superseded versions, tombstones by their size of nothing, uploads. No stand-in runs lifecycle rules, so here they are
+    read; law 11 says of the same rules that restores within NoncurrentDays stay as they are."""
+    rules = {}
+    for rule in ARCHIVE_BUCKET["LifecycleConfiguration"]["Rules"]:
+        condition, found, otherwise = rule.get("Fn::If", (None, rule, None))
+        assert condition is None or otherwise == {"Ref": "AWS::NoValue"}
+        rules[found["Id"]] = (condition, found)
+    assert {name: condition for name, (condition, _) in rules.items()} == {
+        "incomplete-uploads": None,
+        "superseded-versions": "AgesVersions",
+        "tombstones": "AgesTombstones",
+        "markers-of-tombstones": "AgesTombstones",
+    }
+    _, versions = rules["superseded-versions"]
+    assert versions["NoncurrentVersionExpiration"] == {"NoncurrentDays": {"Ref": "NoncurrentDays"}}
+    assert "ExpirationInDays" not in versions, "current versions are never aged out"
+    _, tombstones = rules["tombstones"]
+    assert tombstones["ObjectSizeLessThan"] == "1"
+    assert all(found["Status"] == "Enabled" for _, found in rules.values())
+
+
+def test_a_batch_that_fails_is_never_dropped() -> None:
+    """Every mapping halves a failing batch, takes partial responses, and ends in the failures bucket."""
+    variable, collection, body = RESOURCES["Fn::ForEach::Mappings"]
+    (mapping,) = body.values()
+    properties = mapping["Properties"]
+    assert (variable, collection) == ("StreamArn", {"Ref": "StreamArns"})
+    assert properties["StartingPosition"] == "TRIM_HORIZON"
+    assert properties["BisectBatchOnFunctionError"] is True
+    assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert properties["DestinationConfig"] == {"OnFailure": {"Destination": {"Fn::GetAtt": ["FailuresBucket", "Arn"]}}}
+    assert PARAMETERS["MaximumRecordAge"]["MaxValue"] <= 24 * 3600, "a stream keeps a day"
+
+
+def test_alarms_and_the_dashboard_name_the_metrics_the_handler_writes() -> None:
+    """A renamed metric cannot leave an alarm or a chart empty."""
+    source = (sam.ROOT / "stream_backup" / "handler.py").read_text()
+    written = set(re.findall(r'add_metric\("(\w+)"', source))
+    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    json.loads(re.sub(r"\$\{\w+(::\w+)?\}", "1", body))
+    searched = set(re.findall(r'\{StreamBackup,service,table\} MetricName=\\"(\w+)\\"', body))
+    assert searched == {"changes", "lag", "failures", "bytes", "tombstones"} <= written
+    assert 'Metrics(namespace="StreamBackup", service="stream-backup")' in source
+    assert 'add_dimension("table", table)' in source
+    (silence,) = RESOURCES["Fn::ForEach::Silences"][2].values()
+    *_, changes = silence["Properties"]["Metrics"]
+    assert changes["MetricStat"]["Metric"]["MetricName"] in written
+    assert [dimension["Name"] for dimension in changes["MetricStat"]["Metric"]["Dimensions"]] == ["service", "table"]
+
+
+def test_every_alarm_tells_the_topic() -> None:
+    """No alarm is silent, and none is raised by the mere absence of traffic."""
+    loops = [fragment for name, loop in RESOURCES.items() if name.startswith("Fn::ForEach") for fragment in loop[2].values()]
+    every = [each for each in [*RESOURCES.values(), *loops] if isinstance(each, dict)]
+    alarms = [each["Properties"] for each in every if each.get("Type") == "AWS::CloudWatch::Alarm"]
+    assert len(alarms) == 6
+    for alarm in alarms:
+        assert alarm["AlarmActions"] == [{"Ref": "Topic"}]
+        assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def test_the_command_line_finds_its_outputs() -> None:
+    """What the commands read is there."""
+    named = {"ArchiveUrl", "FunctionName", "FunctionArn", "FailuresBucket", "TablePattern", "MaximumRecordAge", "TopicArn"}
+    named |= {"DashboardName", "WriterPolicyArn", "BackfillPolicyArn", "RestorerPolicyArn"}
+    assert named <= set(TEMPLATE["Outputs"])
+
+
+def test_an_exception_from_a_lint_gives_its_reason() -> None:
+    """Nothing is skipped without a sentence beside it."""
+    for name, resource in RESOURCES.items():
+        skipped = resource.get("Metadata", {}).get("checkov", {}).get("skip", []) if isinstance(resource, dict) else []
+        for each in skipped:
+            assert len(each["comment"]) > 30, (name, each["id"])
+
+
+def test_the_function_runs_on_the_versions_the_tests_run_on() -> None:
+    """The package pins what the tests' own constraints pin, and holds all that the project says it needs."""
+    lines = (sam.ROOT / "function" / "requirements.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    constraints = (sam.ROOT / "constraints.txt").read_text().lower().replace("_", "-").splitlines()
+    for name, version in pinned.items():
+        assert f"{name.lower().replace('_', '-')}=={version}" in constraints
+    assert {"aws-lambda-powertools", "obstore"} <= set(pinned)
+
+
+def test_a_slip_inside_a_loop_is_caught(tmp_path: Path) -> None:
+    """The lint of the transformed template sees a wrong property of an event source mapping."""
+    wrong = tmp_path / "template.yaml"
+    wrong.write_text(sam.TEMPLATE.read_text().replace("StartingPosition: TRIM_HORIZON", "StartingPosition: NOPE"))
+    transform = [str(sam.BIN / "python"), str(sam.ROOT / "tests" / "deploy_transform.py"), str(wrong)]
+    (tmp_path / "wrong.json").write_bytes(subprocess.run(transform, capture_output=True, check=True).stdout)
+    command = [str(sam.BIN / "cfn-lint"), "--regions", REGION, "--", str(tmp_path / "wrong.json")]
+    said = subprocess.run(command, capture_output=True, check=False)
+    assert said.returncode != 0
+    assert b"NOPE" in said.stdout
+
+
+def test_the_reference_of_parameters_is_up_to_date() -> None:
+    """docs/parameters.md is what the template says."""
+    command = [sys.executable, str(sam.ROOT / "docs" / "make_parameters.py"), "--check"]
+    assert subprocess.run(command, check=False).returncode == 0
