@@ -1,0 +1,380 @@
+"""The three policies of the template are enough, and no statement of them is too many: with it taken away, something fails, and
+says so.
+
+ministack enforces IAM here (AUTH=true): each user has exactly the statements of the deployed policy, less one. What it does
+not enforce is said where it is asserted on the template instead.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from stream_backup.archive import Archive
+from stream_backup.key import KeySchema
+from tests import sam
+from tests.cli import SIMPLE, Said, Shell, Table, next_second
+from tests.servers import REGION
+from tests.test_lambda import package
+
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("permissions")]
+
+ROWS = [{"id": {"S": f"row-{index}"}, "n": {"N": "1"}} for index in range(8)]
+STACK = "permissions"
+PREFIX = "production"
+PATIENCE = 60
+
+WRITER = ("WriteVersions", "ReadStreams", "KeepFailures", "FindFailures", "WriteLog", "Encrypt")
+BACKFILL = ("ReadTables", "SeeBucket", "ListVersions", "ReadVersions", "WriteVersions", "FindStack")
+INTO = ("SeeBucket", "ListVersions", "ReadVersions", "DescribeTables", "FillTables", "ListTables", "FindStack")
+
+UNRESOLVED = {
+    "dynamodb:DescribeStream",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+    "dynamodb:ListTagsOfResource",
+    "dynamodb:TagResource",
+    "dynamodb:UntagResource",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+}
+"""ministack enforces these, but takes `*` (of a log stream its group) for their resource, where AWS takes what the request
+names. So users may do them on everything, if the statement is theirs; test_a_resource_is_named holds them to their resources."""
+
+_users = count(1)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The stack with every option on, and a table that is enabled and backfilled; `moment` is exact."""
+
+    stack: sam.Stack
+    table: Table
+    stream: str
+    mapping: str
+    moment: str
+    break_glass: str
+
+    @property
+    def cloud(self) -> sam.Cloud:
+        return self.stack.cloud
+
+    def user(self, policy: str, *, without: str = "") -> dict[str, str]:
+        """Settings of somebody with this policy, less one statement."""
+        statements = self.stack.statements(policy)
+        kept = [statement for statement in statements if statement["Sid"] != without]
+        assert len(kept) == len(statements) - bool(without), without
+        wider = [
+            {"Effect": "Allow", "Action": [*UNRESOLVED.intersection(statement["Action"])], "Resource": "*"}
+            for statement in kept
+            if UNRESOLVED.intersection(statement["Action"])
+        ]
+        return self.cloud.user(f"user-{next(_users)}", kept + wider)
+
+    def run(self, user: dict[str, str], *words: str) -> Said:
+        """A command as this user, who names no archive, only the stack."""
+        return Shell(self.cloud.aws, None, self.cloud.trust | user | {"STREAM_BACKUP_STACK": STACK}).run(*words)
+
+    def session(self, user: dict[str, str]) -> Any:
+        keys = {name.lower(): value for name, value in user.items()}
+        return boto3.Session(**keys, region_name=REGION)
+
+    def client(self, user: dict[str, str], service: str) -> Any:
+        return self.session(user).client(service, endpoint_url=self.cloud.aws.url)
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    with sam.cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield deploy(cloud)
+
+
+def deploy(cloud: sam.Cloud) -> Deployed:
+    """The template itself, given to CloudFormation with its code where `sam package` would have put it."""
+    s3, cloudformation, iam = (cloud.aws.client(service) for service in ("s3", "cloudformation", "iam"))
+    s3.create_bucket(Bucket="code")
+    s3.put_object(Bucket="code", Key="function.zip", Body=package())
+    trust = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    break_glass = iam.create_role(RoleName="break-glass", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    parameters = {
+        "Prefix": PREFIX,
+        "TablePattern": "orders*",
+        "KmsKeyArn": cloud.aws.client("kms").create_key()["KeyMetadata"]["Arn"],
+        "ObjectLockMode": "GOVERNANCE",
+        "NoncurrentDays": "90",
+        "TombstoneDays": "90",
+        "BreakGlassRoleArn": break_glass,
+        "ReservedConcurrency": "5",
+        "AlarmEmail": "on-call@example.com",
+    }
+    cloudformation.create_stack(
+        StackName=STACK,
+        TemplateBody=sam.TEMPLATE.read_text().replace("CodeUri: function/", "CodeUri: s3://code/function.zip"),
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    while (status := cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"]) != "CREATE_COMPLETE":
+        events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
+        assert "ROLLBACK" not in status, [each.get("ResourceStatusReason") for each in events]
+        time.sleep(0.2)
+    table = Table.create(cloud.aws, "orders")
+    table.put(*ROWS)
+    shell = Shell(cloud.aws, None, cloud.trust | {"STREAM_BACKUP_STACK": STACK})
+    enabled = shell.done("enable", "orders", "--json").json
+    shell.done("backfill", "orders")
+    stream = table.client.describe_table(TableName="orders")["Table"]["LatestStreamArn"]
+    return Deployed(sam.Stack(cloud, STACK), table, stream, enabled["mapping"], next_second(), break_glass)
+
+
+def allowed(act: Callable[[], object]) -> bool:
+    """Whether IAM lets it happen; any other error is one."""
+    try:
+        act()
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("AccessDenied", "AccessDeniedException"):
+            raise
+        return False
+    return True
+
+
+def called(deployed: Deployed, user: dict[str, str], key: str) -> tuple[Any, str]:
+    """The handler's answer to one record, and what it logged, in a process that is this user."""
+    (record,) = json.loads((sam.ROOT / "tests/events/insert.json").read_text())["Records"]
+    record |= {"eventSourceARN": deployed.stream}
+    record["dynamodb"] |= {"Keys": {"id": {"S": key}}, "NewImage": {"id": {"S": key}}}
+    script = (
+        "import json, sys; from stream_backup.handler import handler; print(json.dumps(handler(json.load(sys.stdin), None)))"
+    )
+    settings = Shell(deployed.cloud.aws, deployed.stack.outputs["ArchiveUrl"], deployed.cloud.trust | user).environment
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps({"Records": [record]}).encode(),
+        env=settings,
+        capture_output=True,
+        check=True,
+        timeout=PATIENCE,
+    )
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr.decode()
+
+
+def acts_of_lambda(deployed: Deployed, user: dict[str, str]) -> dict[str, Callable[[], object]]:
+    """What AWS Lambda does in the function's name, by the statement that allows it. ministack's own Lambda asks no leave for
+    any of it, so the calls that AWS documents are made here by somebody with the function's policy."""
+    streams, s3, logs = (deployed.client(user, service) for service in ("dynamodbstreams", "s3", "logs"))
+    failures, group = deployed.stack.outputs["FailuresBucket"], f"/aws/lambda/{STACK}"
+    name = f"{user['AWS_ACCESS_KEY_ID']}"
+
+    def read() -> None:
+        shard = streams.describe_stream(StreamArn=deployed.stream)["StreamDescription"]["Shards"][0]["ShardId"]
+        which = {"StreamArn": deployed.stream, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
+        streams.get_records(ShardIterator=streams.get_shard_iterator(**which)["ShardIterator"])
+
+    def log() -> None:
+        logs.create_log_stream(logGroupName=group, logStreamName=name)
+        event = {"timestamp": int(time.time() * 1000), "message": "{}"}
+        logs.put_log_events(logGroupName=group, logStreamName=name, logEvents=[event])
+
+    return {
+        "ReadStreams": read,
+        "KeepFailures": lambda: s3.put_object(Bucket=failures, Key=f"scratch/{name}", Body=b""),
+        "FindFailures": lambda: s3.list_objects_v2(Bucket=failures),
+        "WriteLog": log,
+    }
+
+
+def test_the_writer_policy_is_enough(deployed: Deployed) -> None:
+    """With it the handler writes, and Lambda can do all that it does in the function's name."""
+    user = deployed.user("WriterPolicyArn")
+    assert called(deployed, user, "enough")[0] == {"batchItemFailures": []}
+    assert all(allowed(act) for act in acts_of_lambda(deployed, user).values())
+
+
+def test_the_function_fails_clearly_when_it_may_not_write(deployed: Deployed) -> None:
+    """Without s3:PutObject every record is reported as not written, the log says why, and no item is in it."""
+    answer, log = called(deployed, deployed.user("WriterPolicyArn", without="WriteVersions"), "denied")
+    assert len(answer["batchItemFailures"]) == 1
+    assert answer["batchItemFailures"][0]["itemIdentifier"]
+    assert "PermissionDeniedError" in log
+    assert "not authorized" in log or "AccessDenied" in log or "403" in log
+
+
+@pytest.mark.parametrize("sid", ["ReadStreams", "KeepFailures", "FindFailures", "WriteLog"])
+def test_lambda_needs_each_statement_of_the_writer(deployed: Deployed, sid: str) -> None:
+    """Taken away, exactly what it allows is refused, and all else goes on."""
+    acts = acts_of_lambda(deployed, deployed.user("WriterPolicyArn", without=sid))
+    assert {name for name, act in acts.items() if not allowed(act)} == {sid}
+
+
+def test_the_key_of_the_writer_is_asserted_on_the_policy(deployed: Deployed) -> None:
+    """kms:GenerateDataKey alone. ministack encrypts without asking KMS for leave, so that its absence would fail is not shown."""
+    (statement,) = (each for each in deployed.stack.statements("WriterPolicyArn") if each["Sid"] == "Encrypt")
+    assert statement["Action"] == "kms:GenerateDataKey"
+    assert called(deployed, deployed.user("WriterPolicyArn", without="Encrypt"), "keyless")[0] == {"batchItemFailures": []}
+
+
+@pytest.mark.parametrize(
+    ("policy", "sid", "own", "other"),
+    [
+        ("WriterPolicyArn", "ReadStreams", "dynamodb:{}:table/orders/stream/1", "dynamodb:{}:table/other/stream/1"),
+        ("WriterPolicyArn", "WriteLog", "logs:{}:log-group:/aws/lambda/permissions:log-stream:a", "logs:{}:log-group:b"),
+        ("BackfillPolicyArn", "ReadTables", "dynamodb:{}:table/orders", "dynamodb:{}:table/other"),
+        ("RestorerPolicyArn", "DescribeTables", "dynamodb:{}:table/orders", "dynamodb:{}:table/other"),
+        ("RestorerPolicyArn", "FillTables", "dynamodb:{}:table/any-restored-1", "dynamodb:{}:table/other"),
+    ],
+)
+def test_a_resource_is_named(deployed: Deployed, policy: str, sid: str, own: str, other: str) -> None:
+    """By IAM's policy simulator, on the resources that AWS documents for them: allowed on ours, not on others', and on none
+    without the statement."""
+    iam, here = deployed.cloud.aws.client("iam"), f"{REGION}:000000000000"
+    every = deployed.stack.statements(policy)
+    (statement,) = (each for each in every if each["Sid"] == sid)
+
+    def simulate(statements: list[dict[str, Any]], resource: str) -> set[str]:
+        found = iam.simulate_custom_policy(
+            PolicyInputList=[json.dumps({"Version": "2012-10-17", "Statement": statements})],
+            ActionNames=statement["Action"],
+            ResourceArns=[f"arn:aws:{resource.format(here)}"],
+        )
+        return {result["EvalDecision"] for result in found["EvaluationResults"]}
+
+    assert simulate(every, own) == {"allowed"}
+    assert simulate(every, other) == {"implicitDeny"}
+    assert simulate([each for each in every if each["Sid"] != sid], own) == {"implicitDeny"}
+
+
+@pytest.mark.parametrize("action", ["get_object", "delete_object", "list_object_versions", "head_object"])
+def test_the_writer_can_neither_read_nor_delete(deployed: Deployed, action: str) -> None:
+    """What the function wrote is out of its own reach."""
+    s3 = deployed.client(deployed.user("WriterPolicyArn"), "s3")
+    archive = Archive(deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders", KeySchema(SIMPLE))
+    path = archive.history({"id": ROWS[0]["id"]}).versions
+    which = {"Prefix": f"{PREFIX}/orders/"} if action.startswith("list") else {"Key": path[0].path}
+    with pytest.raises(ClientError, match=r"AccessDenied|403|Forbidden"):
+        getattr(s3, action)(Bucket=deployed.stack.bucket, **which)
+
+
+def test_the_backfill_policy_is_enough(deployed: Deployed) -> None:
+    """An operator with it alone backfills a table."""
+    said = deployed.run(deployed.user("BackfillPolicyArn"), "backfill", "orders", "--json")
+    assert said.code == 0, said
+    assert said.json["counts"]["already_there"] + said.json["counts"]["written"] == len(ROWS)
+
+
+@pytest.mark.parametrize("sid", BACKFILL)
+def test_a_backfill_needs_each_statement(deployed: Deployed, sid: str) -> None:
+    """Without it the command ends with one sentence that says what AWS did not permit."""
+    said = deployed.run(deployed.user("BackfillPolicyArn", without=sid), "backfill", "orders")
+    refused(said)
+
+
+def test_the_restorer_policy_is_enough(deployed: Deployed) -> None:
+    """Somebody with it alone restores into a new table, and rewinds the live one."""
+    user = deployed.user("RestorerPolicyArn")
+    said = deployed.run(user, "restore", "orders", "--at", deployed.moment, "--into", "orders-restored-enough")
+    assert said.code == 0, said
+    assert len(Table(deployed.cloud.aws, "orders-restored-enough").rows()) == len(ROWS)
+
+    before = deployed.table.rows()
+    damage(deployed)
+    said = deployed.run(user, "restore", "orders", "--at", deployed.moment, "--in-place", "--yes")
+    assert said.code == 0, said
+    assert deployed.table.rows() == before
+
+
+@pytest.mark.parametrize("sid", INTO)
+def test_a_restore_needs_each_statement(deployed: Deployed, sid: str) -> None:
+    """Without it a restore into a new table ends with one sentence that says what AWS did not permit."""
+    user = deployed.user("RestorerPolicyArn", without=sid)
+    refused(deployed.run(user, "restore", "orders", "--at", deployed.moment, "--into", f"orders-restored-{sid}"))
+
+
+def test_a_rewind_needs_its_statement(deployed: Deployed) -> None:
+    """Without it the rows are listed as not rewound, with the reason, and stay as they are."""
+    before = deployed.table.rows()
+    damage(deployed)
+    damaged = deployed.table.rows()
+    user = deployed.user("RestorerPolicyArn", without="RewindTables")
+    said = deployed.run(user, "restore", "orders", "--at", deployed.moment, "--in-place", "--yes")
+    assert said.code == 3, said
+    assert "AccessDenied" in said.err
+    assert deployed.table.rows() == damaged != before
+    deployed.table.put(ROWS[0])
+
+
+def test_a_restore_that_may_not_see_failures_says_so(deployed: Deployed) -> None:
+    """A failed batch that waits makes a restore inexact: it is refused by whoever can see and read it; others are told."""
+    s3, bucket = deployed.cloud.aws.client("s3"), deployed.stack.outputs["FailuresBucket"]
+    key = f"aws/lambda/{deployed.mapping}/shardId-1/2026/11/21/2026-11-21T04.02.01-1"
+    words = ("restore", "orders", "--at", deployed.moment, "--plan")
+    unseen = deployed.run(deployed.user("RestorerPolicyArn", without="ListFailures"), *words)
+    assert unseen.code == 0, unseen
+    assert "out of sight" in unseen.err
+    s3.put_object(Bucket=bucket, Key=key, Body=b"not an object that Lambda wrote")
+    try:
+        assert deployed.run(deployed.user("RestorerPolicyArn"), *words).code == 4
+        unread = deployed.run(deployed.user("RestorerPolicyArn", without="ReadFailures"), *words)
+        assert unread.code == 0, unread
+        assert "out of sight" in unread.err
+    finally:
+        s3.delete_object(Bucket=bucket, Key=key)
+
+
+def test_a_restorer_cannot_write_to_the_archive(deployed: Deployed) -> None:
+    """Nor can a backfill operator or a restorer delete from it."""
+    for policy, may_put in (("RestorerPolicyArn", False), ("BackfillPolicyArn", True)):
+        s3 = deployed.client(deployed.user(policy), "s3")
+        which = {"Bucket": deployed.stack.bucket, "Key": f"{PREFIX}/orders/meta/scratch"}
+        assert allowed(lambda s3=s3, which=which: s3.put_object(**which, Body=b"")) == may_put  # type: ignore[misc]
+        assert not allowed(lambda s3=s3, which=which: s3.delete_object(**which))  # type: ignore[misc]
+
+
+def test_nobody_but_the_break_glass_role_deletes_versions(deployed: Deployed) -> None:
+    """The bucket's policy denies it to an administrator, with bypass of Object Lock too, and excepts one role. That the role gets
+    through is not shown: ministack takes a session's ARN for aws:PrincipalArn, where AWS takes the ARN of its role."""
+    everything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+    s3 = deployed.client(deployed.cloud.user("administrator", everything), "s3")
+    version = s3.put_object(Bucket=deployed.stack.bucket, Key="scratch", Body=b"")["VersionId"]
+    which = {"Bucket": deployed.stack.bucket, "Key": "scratch", "VersionId": version}
+    assert not allowed(lambda: s3.delete_object(**which))
+    assert not allowed(lambda: s3.delete_object(**which, BypassGovernanceRetention=True))
+    policy = json.loads(s3.get_bucket_policy(Bucket=deployed.stack.bucket)["Policy"])
+    (kept,) = (statement for statement in policy["Statement"] if statement["Sid"] == "VersionsAreKept")
+    assert kept["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": deployed.break_glass}}
+
+
+def test_every_statement_was_taken_away_once(deployed: Deployed) -> None:
+    """No statement of a policy is missing from the tests above."""
+    tested = {
+        "WriterPolicyArn": {*WRITER},
+        "BackfillPolicyArn": {*BACKFILL, "EncryptAndDecrypt"},
+        "RestorerPolicyArn": {*INTO, "RewindTables", "ListFailures", "ReadFailures", "Decrypt"},
+    }
+    for policy, sids in tested.items():
+        assert {statement["Sid"] for statement in deployed.stack.statements(policy)} == sids
+
+
+def damage(deployed: Deployed) -> None:
+    """Changes a row, and waits until the archive knows."""
+    archive = Archive(deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders", KeySchema(SIMPLE))
+    key = {"id": ROWS[0]["id"]}
+    known = len(archive.history(key).versions)
+    deployed.table.put(key | {"n": {"S": f"undefined since {time.time()}"}})
+    deadline = time.monotonic() + PATIENCE
+    while len(archive.history(key).versions) == known and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def refused(said: Said) -> None:
+    print(said.err)
+    assert said.code in (2, 3), said
+    assert "Traceback" not in said.err, said.err
+    assert any(word in said.err for word in ("does not permit", "AccessDenied", "not authorized")), said.err
