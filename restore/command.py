@@ -10,14 +10,16 @@ import click
 from restore.execute import Execution, rewind_live, to_file, to_table
 from restore.order import Order, catch_up, take_order
 from restore.plan import Rebuild, Rewind, Selection, Tally
+from restore.report import complain, report
+from stream_backup.archive import Archive
 from stream_backup.connection import Connection
-from stream_backup.errors import ArchiveError, IncompleteError, UsageError
-from stream_backup.key import KeySchema
+from stream_backup.errors import UsageError
+from stream_backup.key import KeySchema, key_json
 from stream_backup.meta import Meta
 from stream_backup.moment import iso
 from stream_backup.options import as_json, connected, table_argument
 from stream_backup.table import describe, require
-from stream_backup.talk import data, say
+from stream_backup.talk import say
 
 READERS = 32
 """Archive requests and row writes under way at once."""
@@ -76,6 +78,11 @@ def restore(
     """
     if sum(map(bool, (into, in_place, to))) > 1:
         raise UsageError("--into, --in-place and --to exclude each other.", "Choose one.")
+    ignored = {"--overwrite": overwrite, "--like": like, "--with-stream": with_stream, "--rate": rate}
+    if in_place and (given := [option for option, value in ignored.items() if value]):
+        raise UsageError(f"{given[0]} has no meaning with --in-place.", "Leave it out.")
+    if to and to.startswith("s3://"):
+        raise UsageError("--to writes to a file on this machine, not to S3.", f"--to - | aws s3 cp - {to}")
     if "" in (into, to):
         raise UsageError("--into and --to need a name.", "An empty one may come of a variable that is not set.")
     order = take_order(connection, table, when, incomplete_ok=incomplete_ok)
@@ -88,16 +95,17 @@ def restore(
     chosen = Selection(archive, tuple(schema.parse(text) for text in texts))
     if keys_from and not chosen.keys:
         raise UsageError(f"{keys_from} holds no key.", f"Write one a line, like {schema.example()}.")
+    _require_known(archive, chosen)
     stop = Event()
     if in_place and not plan_only:
         order = catch_up(connection, order, incomplete_ok=incomplete_ok)
     before = dict(connection.store.requests)
     with ThreadPoolExecutor(READERS) as pool:
-        execution = Execution(connection.dynamodb, chosen, pool, Tally(), stop)
+        execution = Execution(connection.dynamodb, chosen, pool, Tally(), stop, incomplete_ok)
         if in_place:
             plan = Rewind(archive, order.moment, order.floor, order.floor_now, order.survey.lateness)
             confirm = None if yes else lambda: _confirm(order, execution.tally)
-            result = rewind_live(execution, plan, table, confirm, plan_only=plan_only, incomplete_ok=incomplete_ok)
+            result = rewind_live(execution, plan, table, confirm, plan_only=plan_only)
         else:
             rebuild = Rebuild(archive, order.moment, order.floor, bodies=not plan_only, lateness=order.survey.lateness)
             if plan_only:
@@ -108,11 +116,9 @@ def restore(
                 name = into or f"{table}-restored-{iso(order.moment).replace(':', '').replace('-', '')}"
                 result = to_table(execution, rebuild, name, description, rate, overwrite=overwrite, stream=with_stream)
     requests = {kind: connection.store.requests[kind] - before.get(kind, 0) for kind in ("list", "get", "head")}
-    if chosen.keys and not execution.tally.versions:
-        say(f"The archive has no version of any of these keys in {table}.")
     quiet = as_json and to != "-"
-    _report(order, execution.tally, requests, result, in_place=in_place, plan_only=plan_only, as_json=quiet)
-    _complain(execution.tally, result, incomplete_ok=incomplete_ok)
+    report(order, execution.tally, requests, result, in_place=in_place, plan_only=plan_only, as_json=quiet)
+    complain(execution.tally, result, incomplete_ok=incomplete_ok)
 
 
 def _description(connection: Connection, order: Order, like: str | None) -> dict[str, Any]:
@@ -135,6 +141,15 @@ def _lines(path: Path) -> list[str]:
         raise UsageError(f"{path} is not UTF-8 text.", "Write one key a line, as JSON.") from error
 
 
+def _require_known(archive: Archive, chosen: Selection) -> None:
+    """A key the archive never saw is most likely mistyped: named, and refused when there is no other."""
+    unknown = [key for key in chosen.keys if not archive.history(key).versions]
+    for key in unknown:
+        say(f"The archive has no version of {key_json(key)}.")
+    if unknown and len(unknown) == len(chosen.keys):
+        raise UsageError(f"None of these items was ever in table {archive.table}.", "Check the keys, and their spelling.")
+
+
 def _confirm(order: Order, tally: Tally) -> bool:
     steps = tally.steps
     say(f"{order.table} as it was at {iso(order.moment)}: {steps['put']:,} to put, {steps['delete']:,} to delete.")
@@ -145,59 +160,3 @@ def _confirm(order: Order, tally: Tally) -> bool:
             say("")
             return False
         raise
-
-
-def _report(
-    order: Order,
-    tally: Tally,
-    requests: dict[str, int],
-    result: dict[str, Any],
-    *,
-    in_place: bool,
-    plan_only: bool,
-    as_json: bool,
-) -> None:
-    earliest, latest = order.bounds
-    steps = {action: tally.steps[action] for action in ("put", "delete", "unchanged", "absent")}
-    if as_json:
-        found = {"table": order.table, "moment": iso(order.moment), "exact": order.epoch is not None}
-        found |= {"earliest": earliest, "latest": latest, **steps, "unreadable": len(tally.unreadable)}
-        data(found | {"versions_listed": tally.versions, "requests": requests, **result})
-        return
-    put, delete, absent = (f"{steps[action]:,}" for action in ("put", "delete", "absent"))
-    moment = f"{order.table} at {iso(order.moment)}"
-    if in_place:
-        say(
-            f"Plan: {moment}: {put} to put, {delete} to delete, {steps['unchanged']:,} unchanged, {absent} absent then and now."
-        )
-    else:
-        say(f"Plan: {moment}: {put} items to put; {absent} more that the archive knows were not there then.")
-    say(
-        f"{tally.versions:,} versions listed; {requests['list']:,} LIST, {requests['get']:,} GET, {requests['head']:,} HEAD."
-    )
-    if plan_only and not in_place:
-        say("That is for a new table or a file; add --in-place to see what a rewind of the live table would touch.")
-    if "rewound" in result:
-        say(f"Done: {result['rewound']:,} rows rewound, {result['already']:,} were as wanted already.")
-    elif "written" in result:
-        where = f"table {result['into']}" if "into" in result else result["to"]
-        say(f"Done: {result['written']:,} items written to {where}.")
-
-
-def _complain(tally: Tally, result: dict[str, Any], *, incomplete_ok: bool) -> None:
-    """What went wrong, worst first; returns when nothing did."""
-    left = result.get("left", [])
-    for line in left[:20]:
-        say(f"  {line}")
-    for error in tally.unreadable[:20]:
-        say(f"  {error}")
-    if tally.unreadable and not incomplete_ok:
-        raise ArchiveError(
-            f"{len(tally.unreadable)} items have a version in the archive that cannot be read; they are not restored.",
-            "They are listed above. Everything else is as reported.",
-        )
-    if left:
-        raise IncompleteError(
-            f"{len(left)} items are not as they were at that moment.",
-            "They are listed above with the reason. Run the same command again: it goes on.",
-        )

@@ -17,7 +17,7 @@ from restore.writer import BatchWriter
 from stream_backup.dynamodb import DynamoDB
 from stream_backup.errors import ArchiveError, UsageError
 from stream_backup.item import digest
-from stream_backup.key import key_json
+from stream_backup.key import KeySchema, key_json
 from stream_backup.moment import iso
 from stream_backup.talk import HashFraction, bar, say
 
@@ -26,13 +26,20 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What every way of executing needs. `stop` ends it early, at a point from which it can go on."""
+    """What every way of executing needs. `stop` ends it early, at a point from which it can go on; with `incomplete_ok`
+    items with an unreadable version are done without."""
 
     dynamodb: DynamoDB
     chosen: Selection
     pool: Executor
     tally: Tally
     stop: Event
+    incomplete_ok: bool = False
+
+    @property
+    def readable(self) -> bool:
+        """Whether every item planned so far could be read, or need not be."""
+        return self.incomplete_ok or not self.tally.unreadable
 
     def steps(self, plan: Planner, shard: str) -> Iterator[Step]:
         """What the plan has for this shard, cut short when `stop` is set."""
@@ -78,9 +85,10 @@ def to_table(
             progress.advance(count, fraction.reach(reached))
 
         failures = load(plan, chosen, target, writer, execution.pool, execution.tally, tell, execution.stop)
-    if not failures and not execution.tally.unreadable:
+    if not failures and execution.readable:
         target.finish()
-    left = [f"{failure.request[:200].decode(errors='replace')}: {failure.reason}" for failure in failures]
+    schema = KeySchema.of(description["Table"])
+    left = [f"{key_json(failure.key(schema))}: {failure.reason}" for failure in failures]
     return {"into": name, "written": progress.done - len(failures), "went_on": target.goes_on, "left": left}
 
 
@@ -105,7 +113,6 @@ def rewind_live(
     confirm: Callable[[], bool] | None,
     *,
     plan_only: bool,
-    incomplete_ok: bool,
 ) -> Result:
     """On the live table. The plan is kept on disk until it is confirmed; nothing is written before it is whole."""
     with bar("plan", "items") as progress:
@@ -124,15 +131,20 @@ def rewind_live(
     try:
         if plan_only:
             return {}
-        if execution.tally.unreadable and not incomplete_ok:
+        if not execution.readable:
             raise ArchiveError(
                 f"{execution.tally.unreadable[0]} Nothing was written.",
                 execution.tally.unreadable[0].hint,
             )
         if confirm and not confirm():
             raise UsageError("Not confirmed; nothing was written.", "--yes rewinds without asking.")
-        with bar("rewind", "rows"):
-            found = rewind(execution.dynamodb, table, chain.from_iterable(spools), execution.pool)
+        total = sum(execution.tally.steps[action] for action in ("put", "delete"))
+        with bar("rewind", "rows") as progress:
+
+            def tell() -> None:
+                progress.advance(1, (progress.done + 1) / total)
+
+            found = rewind(execution.dynamodb, table, chain.from_iterable(spools), execution.pool, tell)
     finally:
         for spool in spools:
             spool.close()

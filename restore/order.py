@@ -16,6 +16,9 @@ from stream_backup.table import look_up
 from stream_backup.talk import say
 from stream_backup.timeline import NEVER
 
+PATIENCE = 60
+"""Seconds to wait for a `follow` that comes no further."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -113,11 +116,15 @@ def _within(table: str, moment: int, found: Survey, *, incomplete_ok: bool) -> O
 
 
 def _wait(connection: Connection, archive: Archive, moment: int) -> Survey:
+    """The survey once it reaches `moment`, or nobody follows any more, or who does has come no further for PATIENCE."""
     say(f"Waiting until the archive has caught up with {iso(moment)} …")
+    reached, moved = 0, time.monotonic()
     while True:
         live, now = _look(connection, archive.table)
         found = _survey(connection, archive, now, live)
-        if found.coverage.latest >= moment or not found.following:
+        if found.coverage.latest > reached:
+            reached, moved = found.coverage.latest, time.monotonic()
+        if found.coverage.latest >= moment or not found.following or time.monotonic() - moved > PATIENCE:
             return found
         time.sleep(0.5)
 

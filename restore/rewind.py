@@ -4,7 +4,7 @@ A row that changed after the plan was made is left alone and reported. Running t
 that already is as wanted is not written.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from enum import Enum
@@ -38,11 +38,14 @@ class Rewound:
     left: list[tuple[str, str]] = field(default_factory=list)
 
 
-def rewind(dynamodb: DynamoDB, table: str, steps: Iterable[Step], pool: Executor) -> Rewound:
-    """Executes `put` and `delete` steps; the others need nothing."""
+def rewind(
+    dynamodb: DynamoDB, table: str, steps: Iterable[Step], pool: Executor, tell: Callable[[], None] = lambda: None
+) -> Rewound:
+    """Executes `put` and `delete` steps; the others need nothing. Calls `tell` after each."""
     whole = Rewound()
     todo = (step for step in steps if step.action in ("put", "delete"))
     for step, result, reason in _windowed(dynamodb, table, todo, pool):
+        tell()
         if result is Result.DONE:
             whole.done += 1
         elif result is Result.ALREADY:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from botocore.exceptions import ClientError
 
 from stream_backup.dynamodb import DynamoDB
+from stream_backup.item import Item
+from stream_backup.key import KeySchema
 
 BATCH = 25
 """Requests BatchWriteItem takes (Amazon DynamoDB API Reference)."""
@@ -26,10 +28,15 @@ _THROTTLED = {"ProvisionedThroughputExceededException", "ThrottlingException", "
 
 
 class Failure(NamedTuple):
-    """An item that could not be written, as its request in JSON, and why."""
+    """A put or delete that could not be done, as its request in JSON, and why."""
 
     request: bytes
     reason: str
+
+    def key(self, schema: KeySchema) -> Item:
+        """Of the item it was about."""
+        ((_, content),) = json.loads(self.request).items()
+        return schema.key_of(content.get("Item") or content["Key"])
 
 
 @dataclass(slots=True)
