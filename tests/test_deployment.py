@@ -119,6 +119,8 @@ print(json.dumps([time.time(), time.process_time()]))
         command = [sys.executable, option, "-c", script, json.dumps(event)]
         done = subprocess.run(command, env=settings, capture_output=True, check=True, timeout=PATIENCE)
         loaded, ended = (json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"["))
+        (metrics,) = (json.loads(line) for line in done.stdout.splitlines() if line.startswith(b'{"_aws"'))
+        assert metrics["failures"] == [0], "the template's metric filter reads failures[0]"
         print(
             f"\ncold start, {what}: loaded after {loaded[0] - begun:.2f} s, first batch written after {ended[0] - begun:.2f} s; "
             f"CPU {ended[1]:.2f} s, which at the CPU share of 512 MB (0.29) would be {ended[1] / 0.29:.2f} s"
