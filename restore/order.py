@@ -107,7 +107,7 @@ def _survey(connection: Connection, archive: Archive, now: int, live: Live | Non
     failed = connection.failed_batches(archive.table)
     if failed is None:
         say("Whether failed batches wait is not known here: the failures bucket is out of sight.")
-    return survey(archive, now, live, [batch.hole for batch in failed or ()])
+    return survey(archive, now, live, [batch.hole for batch in failed or ()], connection.behind(archive.table, now))
 
 
 def _within(table: str, moment: int, found: Survey, *, incomplete_ok: bool) -> Order:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from obstore.auth.boto3 import Boto3CredentialProvider
@@ -17,9 +18,13 @@ from stream_backup.errors import UsageError
 from stream_backup.failures import FailedBatch, is_out_of_sight, places, waiting
 from stream_backup.handler import ARCHIVE
 from stream_backup.key import KeySchema
+from stream_backup.mapping import iterator_age
 from stream_backup.meta import Meta
 from stream_backup.s3 import S3Store, open_objects
 from stream_backup.stack import NAME, Stack, find_stack
+
+_BRIEF = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
+"""For what is nice to know, and may be out of reach."""
 
 
 @dataclass(slots=False)
@@ -115,6 +120,13 @@ class Connection:
             if is_out_of_sight(error):
                 return None
             raise
+
+    def behind(self, table: str, now: int) -> int | None:
+        """Seconds by which the function that reads this table's newest stream is behind; None where nobody says."""
+        mappings = Meta(self.archive(table)).mappings()
+        return (
+            iterator_age(self.session.client("cloudwatch", config=_BRIEF), mappings[-1].function, now) if mappings else None
+        )
 
     def clock(self) -> int:
         """AWS's clock, as S3's `Date` header tells it."""

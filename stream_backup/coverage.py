@@ -185,7 +185,7 @@ class Coverage:
             since = iso(min(hole.since for hole in self.holes_in(torn)))
             way = f"Failed batches wait with changes from {since} on; put them back: stream-backup redrive {table}"
         elif newest.end is None and moment > self.latest:
-            way = f"Its stream is read up to {iso(self.latest)}: wait, or run stream-backup follow {table} --once"
+            way = f"Its stream is read up to {iso(self.latest)}: wait, or without a function: stream-backup follow {table} --once"
         else:
             way = "Choose a moment inside"
         raise CoverageError(

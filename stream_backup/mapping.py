@@ -117,7 +117,8 @@ def iterator_age(cloudwatch: Any, function: str, now: int) -> int | None:
         )
     except (ClientError, BotoCoreError):
         return None
-    return max((ceil(point["Maximum"] / 1000) for point in found.get("Datapoints", [])), default=None)
+    newest = max(found.get("Datapoints", []), key=lambda point: point["Timestamp"], default=None)
+    return ceil(newest["Maximum"] / 1000) if newest else None
 
 
 def remove(client: Any, uuid: str) -> bool:

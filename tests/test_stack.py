@@ -5,10 +5,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 
-from stream_backup.errors import UsageError
+from stream_backup import mapping
+from stream_backup.archive import Archive
+from stream_backup.coverage import Run, Stream
+from stream_backup.errors import IncompleteError, UsageError
+from stream_backup.mapping import Mapping, iterator_age, wait
+from stream_backup.memory import MemoryStore
+from stream_backup.meta import Meta
 from stream_backup.stack import Stack
-from tests.cli import Answer, Request, Table, proxy
+from stream_backup.survey import survey
+from tests.cli import Answer, Request, Table, denied, proxy
+from tests.journal import LABEL, SCHEMA, T0
 from tests.servers import Aws
 from tests.stack import Deployed
 
@@ -49,6 +58,58 @@ def test_pattern(table: str, allowed: bool) -> None:
             stack.require(table)
 
 
+class Answers:
+    """A client that gives one answer after another, the last one for ever."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def __getattr__(self, operation: str) -> Any:
+        def answer(**_: Any) -> Any:
+            found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        return answer
+
+
+MAPPING = Mapping("uuid", "label", "stream-backup", "failures", 0)
+
+
+def test_waits_until_the_mapping_is_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mapping takes its time on AWS; one that does not come on is reported as incomplete, with its state."""
+    monkeypatch.setattr("stream_backup.mapping.time.sleep", lambda seconds: None)
+    wait(Answers({"State": "Creating"}, {"State": "Enabling"}, {"State": "Enabled"}), MAPPING, "orders")
+    monkeypatch.setattr(mapping, "PATIENCE", -1)
+    with pytest.raises(IncompleteError, match="Creating") as raised:
+        wait(Answers({"State": "Creating"}), MAPPING, "orders")
+    assert "stream-backup status orders" in raised.value.hint
+
+
+def test_iterator_age() -> None:
+    """The lag is the newest figure CloudWatch has, in whole seconds; none, or no permission, is not known."""
+    points = [{"Timestamp": 60, "Maximum": 90_000.0}, {"Timestamp": 120, "Maximum": 1_200.0}]
+    assert iterator_age(Answers({"Datapoints": points}), "f", 200) == 2
+    assert iterator_age(Answers({"Datapoints": []}), "f", 200) is None
+    denied = ClientError({"Error": {"Code": "AccessDenied"}}, "GetMetricStatistics")
+    assert iterator_age(Answers(denied), "f", 200) is None
+    assert iterator_age(Answers(EndpointConnectionError(endpoint_url="x")), "f", 200) is None
+
+
+def test_no_coverage_beyond_the_lag() -> None:
+    """Where a function reads, the latest exact moment is now less the seconds it is behind."""
+    store = MemoryStore(lambda: T0)
+    archive = Archive(store, "", "orders", SCHEMA)
+    meta = Meta(archive)
+    stream = Stream(LABEL, "arn", "id", T0, empty=True, reader="function", recorded=T0)
+    meta.write_stream(stream)
+    meta.write_run(Run("run", LABEL, T0, T0 + 1, T0 + 10, complete=True, counts={}))
+    assert survey(archive, T0 + 100, None).coverage.bounds == (T0 + 10, T0 + 99)
+    late = survey(archive, T0 + 100, None, behind=40)
+    assert (late.lag, late.coverage.bounds) == (40, (T0 + 10, T0 + 59))
+
+
 @pytest.fixture(scope="module")
 def deployed(ministack_url: str) -> Deployed:
     return Deployed.make(Aws(ministack_url), pattern="prod-*")
@@ -59,9 +120,7 @@ def mapping_of(deployed: Deployed, uuid: str) -> dict[str, Any]:
     return found
 
 
-pytestmark = pytest.mark.server
-
-
+@pytest.mark.server
 def test_enable_by_the_stack(deployed: Deployed) -> None:
     """With nothing named but the table, the stack's function reads its stream into the stack's archive, by a mapping with the
     stack's settings and its failures bucket as destination; a second time changes nothing."""
@@ -87,6 +146,7 @@ def test_enable_by_the_stack(deployed: Deployed) -> None:
     assert f"mapping         {said['mapping']} of {deployed.name}: Enabled" in deployed.shell.done("status").out
 
 
+@pytest.mark.server
 def test_a_mapping_that_is_off_is_put_on(deployed: Deployed) -> None:
     """A mapping that somebody disabled, or that fails into nowhere, is brought up to the stack's settings."""
     table = Table.create(deployed.aws, "prod-off")
@@ -105,6 +165,7 @@ def test_a_mapping_that_is_off_is_put_on(deployed: Deployed) -> None:
     assert found["DestinationConfig"]["OnFailure"]["Destination"].endswith(deployed.failures)
 
 
+@pytest.mark.server
 def test_refusals(deployed: Deployed) -> None:
     """A table outside the pattern, no table, two ways to name one, a stack that is not there or is none of ours: each is one
     sentence and a hint."""
@@ -120,12 +181,14 @@ def test_refusals(deployed: Deployed) -> None:
     other.shell.run("status").refused(2, "ArchiveUrl")
 
 
+@pytest.mark.server
 def test_an_archive_that_is_named_needs_no_stack(deployed: Deployed) -> None:
     """`--archive` goes before the stack, which then is not even asked for."""
     elsewhere = replace(deployed.shell, archive=f"s3://{deployed.aws.bucket()}", more={"STREAM_BACKUP_STACK": "nowhere"})
     assert elsewhere.done("status", "--json").json == []
 
 
+@pytest.mark.server
 def test_enable_many(deployed: Deployed) -> None:
     """Every table that matches is taken; one that cannot be is reported and stops no other, and the exit code says so."""
     wrong = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
@@ -148,6 +211,7 @@ def gone(request: Request) -> Answer | None:
     return 400, json.dumps({"__type": "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException"}).encode()
 
 
+@pytest.mark.server
 def test_disable_keeps_the_mapping_until_the_stream_is_gone(deployed: Deployed) -> None:
     """Disabling ends coverage and keeps archive and mapping, for what is in the stream is still to be read; once the stream is
     gone the same command deletes the mapping."""
@@ -165,3 +229,18 @@ def test_disable_keeps_the_mapping_until_the_stream_is_gone(deployed: Deployed) 
     assert (last["mappings"], last["deleted"]) == ([], [uuid])
     assert deployed.shell.done("status", "prod-done", "--json").json["mappings"] == []
     deployed.shell.run("disable", "prod-done").refused(2, "no stream on")
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("code", "words"), [("ResourceInUseException", "changed"), ("LimitExceededException", "limit")])
+def test_a_table_that_is_busy(deployed: Deployed, code: str, words: str) -> None:
+    """A table that cannot be changed right now is said to be, with the advice to come again."""
+    name = f"prod-busy-{words}"
+    Table.create(deployed.aws, name)
+    with proxy(deployed.aws.url) as between:
+        body = json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "busy"}).encode()
+        between.rule = lambda request: (400, body) if request.operation == "UpdateTable" else None
+        shell = replace(deployed.shell, aws=between.aws)
+        shell.run("enable", name).refused(2, words, "in a minute")
+        between.rule = denied("UpdateTable")
+        shell.run("enable", name).refused(2, "not permit UpdateTable")

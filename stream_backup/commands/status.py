@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from stream_backup.connection import Connection
 from stream_backup.errors import UsageError
 from stream_backup.failures import FailedBatch
-from stream_backup.mapping import State, iterator_age, look
+from stream_backup.mapping import State, look
 from stream_backup.meta import Meta
 from stream_backup.moment import iso
 from stream_backup.options import as_json, connected
@@ -52,7 +52,7 @@ def _report(connection: Connection, table: str) -> dict[str, Any]:
         live, now, state = None, connection.clock(), "not permitted to look"
     mappings = _mappings(connection, table)
     failed = connection.failed_batches(table)
-    behind = _behind(connection, mappings, now)
+    behind = connection.behind(table, now) if mappings else None
     found = survey(connection.archive(table), now, live, [batch.hole for batch in failed or ()], behind)
     bounds = found.coverage.bounds
     last = next((run for run in reversed(found.runs) if run.complete), None)
@@ -96,13 +96,6 @@ def _mappings(connection: Connection, table: str) -> list[dict[str, Any]]:
         if state:
             found.append(mapping.record() | {"state": state.state, "last_result": state.last_result})
     return found
-
-
-def _behind(connection: Connection, mappings: list[dict[str, Any]], now: int) -> int | None:
-    """Of the function that reads the newest stream, where CloudWatch says so."""
-    if not mappings:
-        return None
-    return iterator_age(connection.session.client("cloudwatch"), mappings[-1]["function"], now)
 
 
 def _told(batch: FailedBatch) -> dict[str, Any]:
