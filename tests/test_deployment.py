@@ -2,7 +2,7 @@
 
 Through CloudFormation, on ministack with IAM enforced (AUTH=true) and over TLS; the function is what `sam build` packed, in a
 process of its own, under its own role. What ministack does not do, and so is only linted here (test_template.py): lifecycle
-rules, alarms over metric math (SilenceMinutes=0 leaves them out), partial-batch responses and the on-failure destination.
+rules, alarms over metric math (SilenceSeconds=0 leaves them out), partial-batch responses and the on-failure destination.
 """
 
 import json
@@ -57,7 +57,7 @@ def orders(cloud: sam.Cloud) -> Table:
 @pytest.fixture(scope="module")
 def stack(cloud: sam.Cloud, built: Path, orders: Table) -> sam.Stack:
     stream = orders.client.describe_table(TableName="orders")["Table"]["LatestStreamArn"]
-    return sam.deploy(cloud, built, "stream-backup", StreamArns=stream, Prefix="production", SilenceMinutes="0")
+    return sam.deploy(cloud, built, "stream-backup", StreamArns=stream, Prefix="production", SilenceSeconds="0")
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_a_table_is_added_without_a_deployment(stack: sam.Stack, shell: Shell) -
 
 def test_the_archive_outlives_the_stack(cloud: sam.Cloud, built: Path) -> None:
     """`sam delete` removes the function and keeps both buckets, as guarded as they were."""
-    stack = sam.deploy(cloud, built, f"short-lived-{os.getpid()}", SilenceMinutes="0")
+    stack = sam.deploy(cloud, built, f"short-lived-{os.getpid()}", SilenceSeconds="0")
     s3, bucket, failures = cloud.aws.client("s3"), stack.bucket, stack.outputs["FailuresBucket"]
     policy = s3.get_bucket_policy(Bucket=bucket)["Policy"]
     s3.put_object(Bucket=bucket, Key="orders/meta/streams/1.json", Body=b"{}")
