@@ -395,7 +395,7 @@ def test_every_statement_was_taken_away_once(deployed: Deployed) -> None:
     tested = {
         "WriterPolicyArn": {*WRITER},
         "BackfillPolicyArn": {*BACKFILL, "EncryptAndDecrypt"},
-        "RestorerPolicyArn": {*INTO, "RewindTables", "ListFailures", "ReadFailures", "Decrypt"},
+        "RestorerPolicyArn": {*INTO, "RewindTables", "ListFailures", "ReadFailures", "SeeLag", "Decrypt"},
     }
     for policy, sids in tested.items():
         assert {statement["Sid"] for statement in deployed.stack.statements(policy)} == sids
@@ -410,3 +410,16 @@ def damage(deployed: Deployed) -> None:
     deadline = time.monotonic() + PATIENCE
     while len(archive.history(key).versions) == known and time.monotonic() < deadline:
         time.sleep(0.2)
+
+
+def test_a_restore_that_may_not_see_the_lag_says_so(deployed: Deployed) -> None:
+    """Whoever sees that the function is an hour behind is refused; others are told that it is not known. Last, for what CloudWatch
+    was told stays for minutes."""
+    data = {"MetricName": "IteratorAge", "Value": 3_600_000.0, "Unit": "Milliseconds"}
+    data["Dimensions"] = [{"Name": "FunctionName", "Value": deployed.stack.outputs["FunctionName"]}]
+    deployed.cloud.aws.client("cloudwatch").put_metric_data(Namespace="AWS/Lambda", MetricData=[data])
+    words = ("restore", "orders", "--at", deployed.moment, "--plan")
+    assert deployed.run(deployed.user("RestorerPolicyArn"), *words).code == 4
+    unseen = deployed.run(deployed.user("RestorerPolicyArn", without="SeeLag"), *words)
+    assert unseen.code == 0, unseen
+    assert "How far the function has read is not known here" in unseen.err
