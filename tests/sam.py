@@ -33,6 +33,9 @@ HERE = {"PYTHON_VERSION": f"3.{sys.version_info.minor}", "PLATFORMS": ""}
 
 PATIENCE = 300
 
+TRUSTED = {name: os.environ[name] for name in ("SSL_CERT_FILE",) if name in os.environ}
+"""What this machine trusts by itself: `sam build` fetches packages, while this process may believe the stand-in alone."""
+
 
 @dataclass(frozen=True)
 class Cloud:
@@ -82,7 +85,7 @@ class Stack:
 
 def sam(*words: str, **settings: str) -> str:
     """Runs SAM CLI to its end; what it said. It must succeed."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SSL_CERT_FILE"))} | TRUSTED
     command = [str(BIN / "sam"), words[0], "--config-file", str(ROOT / "samconfig.toml"), *words[1:]]
     done = subprocess.run(
         command, env=kept | settings | {"SAM_CLI_TELEMETRY": "0"}, cwd=ROOT, capture_output=True, timeout=PATIENCE
