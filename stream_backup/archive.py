@@ -125,8 +125,8 @@ class Archive:
             if best is None or best.version == versions[0]:
                 return needed
             payload, metadata = self.store.get(path, best.version.version_id)
-            if not self.store.replace(path, payload, metadata, versions[0].etag) and self.store.current(path) is None:
-                self.store.create(path, payload, metadata)  # a delete marker lies on top
+            if not self.store.replace(path, payload, metadata, versions[0].etag):
+                self.store.create(path, payload, metadata)  # succeeds only where a delete marker lies on top
             needed = True
 
     def write_meta(self, name: str, content: dict[str, Any]) -> None:

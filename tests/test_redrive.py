@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from restore.plan import Rebuild, Rewind
 from stream_backup import failures
 from stream_backup.archive import Archive
 from stream_backup.change import Change
@@ -19,6 +20,7 @@ from stream_backup.handler import make_handler
 from stream_backup.memory import MemoryStore
 from stream_backup.meta import Meta
 from stream_backup.redrive import LONGEST, Redrive
+from stream_backup.survey import survey
 from stream_backup.timeline import LATE, NEVER, item_at
 from tests.backends import Backend
 from tests.cli import Table, lines, next_second, proxy
@@ -255,7 +257,13 @@ def test_without_the_record_a_reader_would_be_wrong(world: World) -> None:
     (history,) = world.archive.histories()
     moment = T0 + 10
     assert item_at(history.versions, moment, NEVER, world.archive.read) is None
-    assert item_at(history.versions, moment, NEVER, world.archive.read, Meta(world.archive).lateness()) is not None
+    lateness = survey(world.archive, int(world.clock.now)).lateness
+    assert item_at(history.versions, moment, NEVER, world.archive.read, lateness) is not None
+    for bodies in (True, False):
+        assert Rebuild(world.archive, moment, NEVER, bodies).step(history).action == "absent"
+        assert Rebuild(world.archive, moment, NEVER, bodies, lateness).step(history).action == "put"
+    assert Rewind(world.archive, moment, NEVER, NEVER).step(history).action == "delete"
+    assert Rewind(world.archive, moment, NEVER, NEVER, lateness).step(history).action == "unchanged"
 
 
 def test_interrupted_anywhere_and_run_again(s3: Any) -> None:
@@ -297,7 +305,7 @@ def test_interrupted_between_copy_and_delete(world: World) -> None:
 def test_given_up(world: World) -> None:
     """What can never be written is put aside on demand as an outage over its changes; two of one second are one outage."""
     records = world.journal.fill(12, per_second=2)
-    paths = [world.fail([poisoned(record) for record in records[:count]], f"{count}") for count in (8, 2)]
+    paths = [world.fail([poisoned(record) for record in records[:count]], name) for name, count in (("a", 8), ("b", 2))]
     with ThreadPoolExecutor(4) as pool:
         work = Redrive(world.s3, world.archive, pool, world.clock)
         for batch in world.waiting:
@@ -342,6 +350,29 @@ def test_a_batch_without_its_records(world: World, payload: Any) -> None:
     assert batch.since == T0
     ((_, reason),) = world.redrive().kept
     assert "holds no records" in reason
+
+
+def test_the_records_widen_what_lambda_says(world: World) -> None:
+    """A hole begins at the oldest and ends at the newest change of the batch, whatever order they came in."""
+    records = world.journal.fill(30)
+    told = json.loads(discarded(records[10:11], SHARD, "RetryAttemptsExhausted", 1, T0))
+    world.keep(
+        f"aws/lambda/{world.mapping.uuid}/x", json.dumps(told | {"payload": json.dumps({"Records": records})}).encode()
+    )
+    (batch,) = world.waiting
+    assert batch.hole == Hole(LABEL, T0, records[-1]["dynamodb"]["ApproximateCreationDateTime"])
+
+
+def test_the_latest_of_all_redrives_counts(world: World) -> None:
+    """Readers widen their bound by the largest lateness of any redrive, in time or not."""
+    for days in (9, 0):
+        world.clock.sleep(days * DAY)
+        world.journal.now = int(world.clock.now) - (9 * DAY if days else 0)
+        world.fail([world.journal.write("a", f"{days}")], f"{days}")
+        world.redrive()
+    records = world.archive.read_meta("redrives").values()
+    assert sorted(record["lateness"] > 0 for record in records) == [False, True]
+    assert Meta(world.archive).lateness() > 7 * DAY
 
 
 def test_the_event_as_an_object(world: World) -> None:
