@@ -1,0 +1,254 @@
+"""A new user who follows docs/operations.md word for word gets through, from the first deployment to the last bucket deleted.
+
+In a fresh copy of what one checks out, as a user of an account where IAM is enforced, over TLS. Beside the page stands only what
+a user adds: a table that is in use, a moment, and what goes wrong between one section and the next.
+"""
+
+import gzip
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import run
+
+import pytest
+
+from stream_backup.dynamodb import DynamoDB
+from stream_backup.item import Item
+from stream_backup.shards import ShardReader, describe_stream
+from tests import sam, walk
+from tests.cli import Table, lines, next_second, seconds_of
+from tests.event_source_mapping import discarded
+from tests.servers import environment
+
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("deployment")]
+
+PAGE = sam.ROOT / "docs/operations.md"
+PATIENCE = 300
+EXAMPLE = "2026-11-21T03:19:59Z"
+"""The moment in the page, which everybody replaces by one of their own."""
+
+OLD = [{"id": {"S": f"order-{index}"}, "state": {"S": "new"}} for index in range(8)]
+ITEM: Item = {"id": {"S": "order-1"}}
+
+
+@dataclass
+class Story:
+    """The table meanwhile: what the application does to it, and what it was like at the moment that is restored."""
+
+    cloud: sam.Cloud
+    terminal: walk.Terminal
+    said: list[tuple[walk.Step, walk.Said]] = field(default_factory=list)
+    moment: str = ""
+    rows: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.table = Table.create(self.cloud.aws, "orders")
+        self.table.put(*OLD)
+
+    def follow(self, step: walk.Step) -> walk.Said:
+        """One command of the page, and what it ended with; it must have gone well."""
+        said = self.terminal.type(step.command.replace(EXAMPLE, self.moment))
+        self.said.append((step, said))
+        assert said.code == 0, f"{step.section}: $ {step.command}\n{said.text}"
+        return said
+
+    def texts(self, section: str, command: str) -> str:
+        """What the commands of a section that begin with these words said."""
+        found = [said.text for step, said in self.said if step.section == section and step.command.startswith(command)]
+        assert found, (section, command)
+        return "\n".join(found)
+
+    def arrived(self, key: Item, number: int) -> None:
+        """Waits until so many versions of the item are in the archive, by the page's own command."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            said = self.terminal.type(f"stream-backup history orders '{json.dumps(key)}' --json 2>/dev/null")
+            if said.code == 0 and len(json.loads(said.text)["versions"]) >= number:
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"{key} has not arrived")
+
+    def application_runs(self) -> None:
+        """Before the drill: orders come and are paid."""
+        self.table.put(ITEM | {"state": {"S": "paid"}}, {"id": {"S": "order-100"}, "state": {"S": "new"}})
+        self.arrived(ITEM, 2)
+        self.arrived({"id": {"S": "order-100"}}, 1)
+        self.moment, self.rows = next_second(), self.table.rows()
+
+    def bad_deployment(self) -> None:
+        """Before the bad day: states become undefined, a row goes, another comes."""
+        assert not Table(self.cloud.aws, "orders-restored-drill").exists()
+        self.table.put(ITEM | {"state": {"S": "undefined"}}, OLD[2] | {"state": {"S": "undefined"}})
+        self.table.put({"id": {"S": "junk"}})
+        self.table.delete({"id": OLD[3]["id"]})
+        for key, number in ((ITEM, 3), ({"id": OLD[2]["id"]}, 2), ({"id": {"S": "junk"}}, 1), ({"id": OLD[3]["id"]}, 2)):
+            self.arrived(key, number)
+
+    def one_item_is_back(self) -> None:
+        """Between one item and the whole table: it alone is as it was."""
+        state = self.table.client.get_item(TableName="orders", Key=ITEM)["Item"]["state"]
+        assert state == {"S": "paid"}
+        assert self.table.rows() != self.rows
+        self.arrived(ITEM, 4)
+
+    def new_table_is_right(self) -> None:
+        """The restored table equals the truth, and the live one is not touched."""
+        assert Table(self.cloud.aws, "orders-restored-today").rows() == self.rows
+        assert self.table.rows() != self.rows
+
+    def batch_fails(self) -> None:
+        """After the rewind: Lambda gives up on a batch. ministack never does, so what Lambda would leave is put there: the
+        stream's records, in the failures bucket; and the version is taken out of the archive, by the account's root."""
+        assert self.table.rows() == self.rows
+        self.arrived(ITEM, 4)
+        key = {"id": {"S": "order-200"}}
+        self.table.put(key | {"state": {"S": "new"}})
+        self.arrived(key, 1)
+        described = self.table.client.describe_table(TableName="orders")["Table"]
+        dynamodb = DynamoDB(self.cloud.aws.session)
+        (shard,) = describe_stream(dynamodb, described["LatestStreamArn"]).shards
+        reader = ShardReader(dynamodb, described["LatestStreamArn"], shard, reached=0)
+        while reader.read(0):
+            pass
+        record = reader.pending[-1] | {"eventSourceARN": described["LatestStreamArn"]}
+        assert record["dynamodb"]["Keys"] == key
+        stack = sam.Stack(self.cloud, "stream-backup")
+        s3 = self.cloud.aws.client("s3")
+        found = s3.list_object_versions(Bucket=stack.bucket, Prefix="orders/")["Versions"]
+        newest = max((each for each in found if "/meta/" not in each["Key"]), key=lambda each: each["LastModified"])
+        s3.delete_bucket_policy(Bucket=stack.bucket)
+        s3.delete_object(Bucket=stack.bucket, Key=newest["Key"], VersionId=newest["VersionId"])
+        (mapping,) = self.cloud.aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+        path = f"aws/lambda/{mapping['UUID']}/{shard}/2026/11/21/2026-11-21T03.20.00-batch"
+        content = discarded([record], shard, "RetryAttemptsExhausted", 51, time.time())
+        s3.put_object(Bucket=stack.outputs["FailuresBucket"], Key=path, Body=content)
+
+    def lost_is_back(self) -> None:
+        """After the redrive: a moment after the loss is exact again."""
+        self.arrived({"id": {"S": "order-200"}}, 1)
+
+    def archive_is_kept(self) -> None:
+        """The stack is gone, the function with it, and the archive is there."""
+        assert not self.cloud.aws.client("lambda").list_functions()["Functions"]
+
+
+EVENTS: dict[str, Callable[[Story], None]] = {
+    "Drill": Story.application_runs,
+    "The bad day": Story.bad_deployment,
+    "Into a new table": Story.one_item_is_back,
+    "The live table, rewound": Story.new_table_is_right,
+    "Redrive": Story.batch_fails,
+    "Hand over": Story.lost_is_back,
+    "5. Delete the archive for good": Story.archive_is_kept,
+}
+"""What happens before a section of the page is begun."""
+
+
+@pytest.fixture
+def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
+    """A terminal in a checkout, with nothing set that the page does not set but who and where one is."""
+    home, tools, checkout = tmp_path / "home", tmp_path / "tools", tmp_path / "checkout"
+    for folder in (home, tools, checkout):
+        folder.mkdir()
+    for name in ("template.yaml", "samconfig.toml", "function", "stream_backup"):
+        run(["cp", "-r", str(sam.ROOT / name), str(checkout)], check=True)
+    walk.install_aws(tools)
+    with sam.cloud(tmp_path) as cloud:
+        for name, value in environment(cloud.aws.url).items():
+            monkeypatch.setenv(name, value)
+        somebody = cloud.user("operations", [{"Effect": "Allow", "Action": "*", "Resource": "*"}])
+        (home / "credentials").write_text(
+            "[default]\n" + "".join(f"{name.lower()} = {value}\n" for name, value in somebody.items())
+        )
+        own = {name: value for name, value in environment(cloud.aws.url).items() if "KEY" not in name}
+        places = [str(tools), str(Path(sys.executable).parent), str(sam.BIN), os.environ["PATH"]]
+        settings: dict[str, str] = {
+            "PATH": ":".join(places),
+            "HOME": str(home),
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+            **own,
+            **cloud.trust,
+            **sam.HERE,
+            "AWS_SHARED_CREDENTIALS_FILE": str(home / "credentials"),
+            "AWS_CONFIG_FILE": str(home / "config"),
+            "PYTHON": sys.executable,  # function/Makefile's, with pip
+            "SAM_CLI_TELEMETRY": "0",
+            "SAM_CLI_POLL_DELAY": "0.5",
+        }
+        with walk.terminal(checkout, settings, PATIENCE) as terminal:
+            yield Story(cloud, terminal)
+
+
+def test_the_page_is_followed_word_for_word(story: Story, tmp_path: Path) -> None:
+    """Every command of the page ends with 0, restores give the truth, and at the end nothing of it is left."""
+    section = ""
+    for step in walk.steps(PAGE.read_text()):
+        if step.section != section:
+            section = step.section
+            if section in EVENTS:
+                EVENTS[section](story)
+        if not step.skipped:
+            begun = time.monotonic()
+            story.follow(step)
+            print(f"{time.monotonic() - begun:5.1f} s  {section}: $ {step.command[:90]}")
+
+    assert EVENTS.keys() <= {step.section for step in walk.steps(PAGE.read_text())}, "an event whose section is gone"
+    assert "8 read, 8 written" in story.texts("Watch", "stream-backup status")
+    assert "Enabled" in story.texts("Watch", "stream-backup status")
+    assert {name.split("-")[2] for name in re.findall(r"stream-backup-\w+-\w+", story.texts("Watch", "aws cloudwatch"))} > {
+        "LagAlarm",
+        "LostAlarm",
+    }
+    assert '"paid"' in story.texts("Drill", "aws dynamodb get-item")
+    assert story.texts("Drill", "aws dynamodb scan").strip() == "9"
+    history = story.texts("The bad day", "stream-backup history")
+    assert "undefined" in history
+    assert seconds_of(history)[-1] > story.moment
+    assert "4 to put" not in story.texts("The bad day", "stream-backup restore")
+    assert "3 to put, 1 to delete" in story.texts("The bad day", "stream-backup restore")
+    assert "1 rows rewound" in story.texts("One item", "stream-backup restore")
+    assert "3 rows rewound" in story.texts("The live table, rewound", "stream-backup restore")
+    assert "1 failed batches put back (1 changes), 0 still fail" in story.texts("Redrive", "stream-backup redrive")
+    assert "failed batches" not in story.texts("Redrive", "stream-backup status")
+    assert "not permitted to look" in story.texts("Hand over", "stream-backup status")
+    assert lines(gzip.decompress((tmp_path / "checkout/last.json.gz").read_bytes())) == story.rows
+    assert not [
+        bucket for bucket in story.cloud.aws.client("s3").list_buckets()["Buckets"] if "sam-cli" not in bucket["Name"]
+    ]
+
+
+def test_what_is_skipped_is_said() -> None:
+    """Few commands are not run here, and these are they."""
+    assert [step.command for step in walk.steps(PAGE.read_text()) if step.skipped] == ["python3 -m pip install '.[cli]'"]
+
+
+def test_every_alarm_has_a_section() -> None:
+    """What it means and what to do, under its name in the template; and no section is about an alarm that is gone."""
+    resources = sam.template()["Resources"]
+    named = {name for name, resource in resources.items() if resource.get("Type") == "AWS::CloudWatch::Alarm"}
+    each = {name.removeprefix("Fn::ForEach::").removesuffix("s") for name in resources if name == "Fn::ForEach::Silences"}
+    _, _, after = PAGE.read_text().partition("\n## Alarms\n")
+    alarms, _, _ = after.partition("\n## ")
+    assert set(re.findall(r"^### (\w+)$", alarms, re.MULTILINE)) == named | each
+
+
+def test_links_lead_somewhere() -> None:
+    """Every link within the page is to one of its headings, and every other to a file that is there."""
+    page = PAGE.read_text()
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", page, re.MULTILINE)}
+    for link in re.findall(r"\]\(([^)]+)\)", page):
+        if link.startswith("#"):
+            assert link[1:] in headings, link
+        elif not link.startswith("https://"):
+            assert (PAGE.parent / link).exists(), link
+
+
+def test_the_table_of_permissions_is_the_templates() -> None:
+    """It is what docs/make_operations.py writes."""
+    done = run([sys.executable, str(sam.ROOT / "docs/make_operations.py"), "--check"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
