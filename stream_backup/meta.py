@@ -54,14 +54,21 @@ class Meta:
     def ends(self) -> dict[str, int]:
         """The last exact moment of each stream that ended: as far as `follow` has read it, where that is who reads."""
         found = self.recorded_ends()
-        for stream in self.streams():
-            if stream.label in found and stream.reader == "follow":
-                kept = self.checkpoint(stream.label)
-                if kept is None:
-                    found[stream.label] = stream.floor
-                elif not kept["drained"]:
-                    found[stream.label] = min(found[stream.label], from_iso(kept["caught_up"]))
-        return found
+        read = {
+            stream.label: self.as_far_as_read(stream, found[stream.label])
+            for stream in self.streams()
+            if stream.label in found
+        }
+        return found | read
+
+    def as_far_as_read(self, stream: Stream, end: int) -> int:
+        """The last exact moment of a stream that was on until `end`."""
+        if stream.reader != "follow":
+            return end
+        kept = self.checkpoint(stream.label)
+        if kept is None:
+            return stream.floor
+        return end if kept["drained"] else min(end, from_iso(kept["caught_up"]))
 
     def stretches(self) -> list[Stretch]:
         return stretches(self.streams(), self.ends(), self.outages())

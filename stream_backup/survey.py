@@ -10,6 +10,7 @@ from heapq import nlargest
 from typing import Any, NamedTuple
 
 from stream_backup.archive import Archive, Stat
+from stream_backup.change import MARGIN
 from stream_backup.coverage import Coverage, Hole, Outage, Run, Stream, Stretch, epochs, stretches
 from stream_backup.meta import Meta
 from stream_backup.moment import from_iso
@@ -70,7 +71,7 @@ def survey(
     newest = streams[-1] if streams else None
     checkpoint = meta.checkpoint(newest.label) if newest and newest.reader == "follow" else None
     if newest and newest.label not in ends and live and live.label != newest.label:
-        ends[newest.label] = last_moment(archive, newest, runs, checkpoint, now)
+        ends[newest.label] = meta.as_far_as_read(newest, last_moment(archive, newest, runs, checkpoint, now))
     pieces = stretches(streams, ends, outages)
     if newest and newest.reader == "follow":
         latest = from_iso(checkpoint["caught_up"]) if checkpoint else newest.floor
@@ -81,9 +82,10 @@ def survey(
 
 
 def last_moment(archive: Archive, stream: Stream, runs: list[Run], checkpoint: dict[str, Any] | None, before: int) -> int:
-    """The last exact moment of a stream whose end nobody saw: the latest of what `follow` had read, the end of a complete
-    backfill, and the last archived change stamped before `before`."""
-    witnessed = [run.answered for run in runs if run.stream == stream.label and run.complete]
+    """The last exact moment of a stream whose end nobody saw: the latest of what `follow` had read, the last second before
+    a complete backfill saw it on, and the last archived change stamped before `before`."""
+    # A run is on record as answered 1 + MARGIN seconds after it looked; as much again is for the skew of the clocks.
+    witnessed = [run.answered - 2 * (1 + MARGIN) for run in runs if run.stream == stream.label and run.complete]
     best = max([from_iso(checkpoint["caught_up"]) if checkpoint else stream.floor, *witnessed])
     every = (version for history in archive.histories() for version in history.versions)
     for version in nlargest(_WITNESSES, every, key=lambda version: version.written):
