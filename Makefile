@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 SAM := .venv-sam/.installed
 CHECKOV := .venv-checkov/.installed
 
-.PHONY: install demo test check lint-template docs fix clean
+.PHONY: install demo test check lint-template docs fix bench clean
 
 install: $(INSTALLED)
 
@@ -50,6 +50,11 @@ lint-template: $(SAM) $(CHECKOV)
 	.venv-sam/bin/python tests/deploy_transform.py template.yaml > .aws-sam/transformed.json
 	.venv-sam/bin/cfn-lint .aws-sam/transformed.json
 	.venv-checkov/bin/checkov --skip-download --quiet --compact --file template.yaml .aws-sam/transformed.json
+
+# Each hot path beside plain boto3 and the bare client; BENCH=growth or another part, see python -m bench --help.
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
+	$(BIN)/python -m bench $(BENCH)
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/make_cli_reference.py
