@@ -16,6 +16,9 @@ from stream_backup.table import look_up
 from stream_backup.talk import say
 from stream_backup.timeline import NEVER
 
+GRACE = 10
+"""Seconds a function is given to write what was changed before a rewind: its batching window is one, its runs are short."""
+
 PATIENCE = 60
 """Seconds to wait for a `follow` that comes no further."""
 
@@ -90,16 +93,19 @@ def take_order(connection: Connection, table: str, when: str, *, incomplete_ok: 
 
 def catch_up(connection: Connection, order: Order, *, incomplete_ok: bool) -> Order:
     """The order, once the archive has everything up to the moment this was called: it waits for the `follow` that is
-    reading, or reads the stream itself where nobody is. How far a function has read is not known here."""
-    if not order.survey.checkpoint:
-        return order
+    reading, or reads the stream itself where nobody is. A function that keeps up has written it after GRACE seconds; how far
+    it has read is not known here."""
     archive = connection.archive(order.table)
-    _, now = _look(connection, order.table)
-    found = _wait(connection, archive, now)
-    if found.coverage.latest < now:
-        read(open_follower(connection, order.table), once=True)
-        live, now = _look(connection, order.table)
-        found = _survey(connection, archive, now, live)
+    stream = order.survey.stream
+    if stream and stream.reader == "follow":
+        _, now = _look(connection, order.table)
+        if _wait(connection, archive, now).coverage.latest < now:
+            read(open_follower(connection, order.table), once=True)
+    elif stream:
+        say(f"Giving the function {GRACE} s to write what changed just now.")
+        time.sleep(GRACE)
+    live, now = _look(connection, order.table)
+    found = _survey(connection, archive, now, live)
     return _within(order.table, order.moment, found, incomplete_ok=incomplete_ok)
 
 
