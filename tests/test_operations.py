@@ -33,6 +33,7 @@ EXAMPLE = "2026-11-21T03:19:59Z"
 """The moment in the page, which everybody replaces by one of their own."""
 
 OLD = [{"id": {"S": f"order-{index}"}, "state": {"S": "new"}} for index in range(8)]
+ROLES = ("backup-restorer", "backup-operator")
 ITEM: Item = {"id": {"S": "order-1"}}
 
 
@@ -121,8 +122,10 @@ class Story:
         s3 = self.cloud.aws.client("s3")
         found = s3.list_object_versions(Bucket=stack.bucket, Prefix="orders/")["Versions"]
         newest = max((each for each in found if "/meta/" not in each["Key"]), key=lambda each: each["LastModified"])
+        policy = s3.get_bucket_policy(Bucket=stack.bucket)["Policy"]
         s3.delete_bucket_policy(Bucket=stack.bucket)
         s3.delete_object(Bucket=stack.bucket, Key=newest["Key"], VersionId=newest["VersionId"])
+        s3.put_bucket_policy(Bucket=stack.bucket, Policy=policy)
         (mapping,) = self.cloud.aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
         path = f"aws/lambda/{mapping['UUID']}/{shard}/2026/11/21/2026-11-21T03.20.00-batch"
         content = discarded([record], shard, "RetryAttemptsExhausted", 51, time.time())
@@ -132,9 +135,26 @@ class Story:
         """After the redrive: a moment after the loss is exact again."""
         self.arrived({"id": {"S": "order-200"}}, 1)
 
-    def archive_is_kept(self) -> None:
-        """The stack is gone, the function with it, and the archive is there."""
+    def roles_are_widened(self) -> None:
+        """ministack takes `*` for the resource of this action, where AWS takes the table that the request names."""
+        statement = {"Effect": "Allow", "Action": "dynamodb:ListTagsOfResource", "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        for role in ROLES:
+            self.cloud.aws.client("iam").put_role_policy(RoleName=role, PolicyName="stand-in", PolicyDocument=document)
+
+    def roles_are_narrowed(self) -> None:
+        for role in ROLES:
+            self.cloud.aws.client("iam").delete_role_policy(RoleName=role, PolicyName="stand-in")
+
+    def glass_is_broken(self) -> None:
+        """The stack is gone, the function with it, and the archive is there, its policy too. To ministack somebody who has
+        assumed a role is called by the session's ARN in aws:PrincipalArn, where AWS calls them by the role's."""
         assert not self.cloud.aws.client("lambda").list_functions()["Functions"]
+        s3, bucket = self.cloud.aws.client("s3"), self.texts("1. Note where everything is", "echo").split()[1]
+        policy = s3.get_bucket_policy(Bucket=bucket)["Policy"]
+        role, session = ":iam::000000000000:role/backup-break-glass", ":sts::000000000000:assumed-role/backup-break-glass/*"
+        assert role in policy
+        s3.put_bucket_policy(Bucket=bucket, Policy=policy.replace(role, session))
 
 
 EVENTS: dict[str, Callable[[Story], None]] = {
@@ -144,7 +164,9 @@ EVENTS: dict[str, Callable[[Story], None]] = {
     "The live table, rewound": Story.new_table_is_right,
     "Redrive": Story.batch_fails,
     "Hand over": Story.lost_is_back,
-    "5. Delete the archive for good": Story.archive_is_kept,
+    "Take a role on": Story.roles_are_widened,
+    "3. Take off what holds on to the stack": Story.roles_are_narrowed,
+    "5. Delete the archive for good": Story.glass_is_broken,
 }
 """What happens before a section of the page is begun."""
 
@@ -215,7 +237,7 @@ def test_the_page_is_followed_word_for_word(story: Story, tmp_path: Path) -> Non
     assert "3 rows rewound" in story.texts("The live table, rewound", "stream-backup restore")
     assert "1 failed batches put back (1 changes), 0 still fail" in story.texts("Redrive", "stream-backup redrive")
     assert "failed batches" not in story.texts("Redrive", "stream-backup status")
-    assert "not permitted to look" in story.texts("Hand over", "stream-backup status")
+    assert "not permitted to look" in story.texts("Take a role on", "stream-backup status")
     assert lines(gzip.decompress((tmp_path / "checkout/last.json.gz").read_bytes())) == story.rows
     assert not [
         bucket for bucket in story.cloud.aws.client("s3").list_buckets()["Buckets"] if "sam-cli" not in bucket["Name"]
@@ -230,11 +252,13 @@ def test_what_is_skipped_is_said() -> None:
 def test_every_alarm_has_a_section() -> None:
     """What it means and what to do, under its name in the template; and no section is about an alarm that is gone."""
     resources = sam.template()["Resources"]
-    named = {name for name, resource in resources.items() if resource.get("Type") == "AWS::CloudWatch::Alarm"}
-    each = {name.removeprefix("Fn::ForEach::").removesuffix("s") for name in resources if name == "Fn::ForEach::Silences"}
+    loops = [resources.pop(name) for name in [*resources] if name.startswith("Fn::ForEach::")]
+    for _, _, body in loops:
+        resources |= {name.partition("&")[0]: resource for name, resource in body.items()}
+    named = {name for name, resource in resources.items() if resource["Type"] == "AWS::CloudWatch::Alarm"}
     _, _, after = PAGE.read_text().partition("\n## Alarms\n")
     alarms, _, _ = after.partition("\n## ")
-    assert set(re.findall(r"^### (\w+)$", alarms, re.MULTILINE)) == named | each
+    assert set(re.findall(r"^### (\w+)$", alarms, re.MULTILINE)) == named
 
 
 def test_links_lead_somewhere() -> None:
