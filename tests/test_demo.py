@@ -11,14 +11,19 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import boto3
 import pytest
 
-from stream_backup.demo import embedded, rows, story
+from stream_backup.connection import Connection
+from stream_backup.demo import embedded, reader, rows, story
+from stream_backup.demo.live import Table
 from stream_backup.demo.truth import Truth, Write, differences
+from stream_backup.dynamodb import DynamoDB
 from stream_backup.errors import StreamBackupError
 from stream_backup.item import Item
 
 NOON = 1_795_262_400
+PATIENCE = 60
 PROGRAM = Path(sys.executable).with_name("stream-backup")
 HOSTILE = {
     "AWS_PROFILE": "nobody",
@@ -30,6 +35,7 @@ HOSTILE = {
     "http_proxy": "http://127.0.0.1:9",
     "GATEWAY_PORT": "9",
     "STREAM_BACKUP_ARCHIVE": "s3://somebody-elses",
+    "STREAM_BACKUP_STACK": "somebody-elses",
 }
 """Settings of a user that must not reach anything the demo starts."""
 
@@ -118,10 +124,10 @@ def test_no_setting_of_the_user_gets_through(monkeypatch: pytest.MonkeyPatch) ->
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
-    own = embedded.settings("http://127.0.0.1:1", "s3://b")
+    own = embedded.settings("http://127.0.0.1:1")
     with embedded.environment(own):
         assert {name: os.environ[name] for name in own} == own
-        assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"} & set(os.environ)
+        assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "STREAM_BACKUP_ARCHIVE"} & set(os.environ)
     assert dict(os.environ) == before
 
 
@@ -141,8 +147,44 @@ def test_the_server_ends_with_its_block() -> None:
 
 
 @pytest.mark.server
+@pytest.mark.parametrize("by", ["function", "follow"])
+def test_changes_arrive_by_whoever_reads(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the deployed function; by `follow` where there is no template. What has not arrived yet is waited for."""
+    if by == "follow":
+        monkeypatch.setattr(reader, "_TEMPLATE", Path("no-template.yaml"))
+    url = embedded.free_url()
+    with embedded.environment(embedded.settings(url)), embedded.serve(url):
+        table = Table(DynamoDB(boto3.Session()), "airports", Truth(rows.KEY))
+        table.create()
+        named = reader.prepare()
+        os.environ.update(named)
+        with reader.reading(table.name) as follow:
+            for name in ("A", "B"):
+                table.put(item(name, n="1"))
+            table.delete("A")
+            assert reader.catch_up(table, follow) < PATIENCE
+        archive = Connection(None, None, named.get("STREAM_BACKUP_ARCHIVE")).archive(table.name)
+        assert sorted(len(history.versions) for history in archive.histories()) == [1, 2]
+    assert bool(named) == bool(follow) == (by == "follow")
+
+
+@pytest.mark.server
+def test_what_never_arrives_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_PATIENCE", 1)
+    url = embedded.free_url()
+    with embedded.environment(embedded.settings(url)), embedded.serve(url):
+        monkeypatch.setattr(reader, "is_function", lambda: False)
+        os.environ.update(reader.prepare())
+        table = Table(DynamoDB(boto3.Session()), "airports", Truth(rows.KEY))
+        table.create()
+        table.put(item("A", n="1"))
+        with pytest.raises(StreamBackupError, match="has not caught up"):
+            reader.catch_up(table, None)
+
+
+@pytest.mark.server
 def test_interrupted_it_leaves_nothing_running() -> None:
-    """Ctrl-C in the middle: exit code 130, no server, no `follow`."""
+    """Ctrl-C in the middle: exit code 130, no server, no function."""
     with demo() as process:
         said = read_until(process, "stream-backup backfill")
         process.send_signal(signal.SIGINT)
@@ -160,9 +202,8 @@ def test_the_whole_story() -> None:
         said = read_until(process, None)
     assert process.returncode == 0, said
     typed = [re.sub(r"\d{4}-\S+Z", "T", line[2:]) for line in said.splitlines() if line.startswith("$ ")]
-    assert typed[:8] == [
-        "stream-backup enable airports --stream-only",
-        "stream-backup follow airports &",
+    assert typed[:7] == [
+        "stream-backup enable airports",
         "stream-backup backfill airports",
         "stream-backup status airports",
         """stream-backup history airports '{"iata": "YQB"}'""",
@@ -170,7 +211,8 @@ def test_the_whole_story() -> None:
         "stream-backup restore airports --at T --into airports-before",
         "stream-backup restore airports --at T --in-place --yes",
     ]
-    assert typed[8].startswith("stream-backup restore airports --at T --to ")
+    assert typed[7].startswith("stream-backup restore airports --at T --to ")
+    assert "Function stream-backup reads it" in said
     assert said.count("no difference") == 3
     assert not answers(url_in(said))
     assert not left_running(url_in(said))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from socket import socket
 from tempfile import TemporaryFile
 from urllib.error import URLError
@@ -14,7 +15,6 @@ from urllib.request import urlopen
 
 from stream_backup.demo.server import FREE
 from stream_backup.errors import StreamBackupError
-from stream_backup.handler import ARCHIVE
 
 _START = 30
 """Seconds it may take to answer; on an idle machine it takes less than one."""
@@ -22,7 +22,7 @@ _START = 30
 _STOP = 5
 """Seconds it may take to end by itself."""
 
-_OTHERS = ("AWS_", "MINISTACK_", "LOCALSTACK_", "LAMBDA_")
+_OTHERS = ("AWS_", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "STREAM_BACKUP_")
 """Prefixes of settings that would lead a client, or the server, somewhere else. Not one of them is passed on."""
 
 MISLEADING = (
@@ -33,6 +33,7 @@ MISLEADING = (
     "AWS_SECURITY_TOKEN",
     "AWS_SESSION_TOKEN",
     "AWS_USE_",
+    "STREAM_BACKUP_",
 )
 """Prefixes of what a shell must not have set, to work with the server."""
 
@@ -53,7 +54,7 @@ class Embedded:
         self.stays = True
 
 
-def settings(url: str, archive: str) -> dict[str, str]:
+def settings(url: str) -> dict[str, str]:
     """What a shell must export to work with the server at `url` and nothing else."""
     return {
         "AWS_ENDPOINT_URL": url,
@@ -62,7 +63,6 @@ def settings(url: str, archive: str) -> dict[str, str]:
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled",
-        ARCHIVE: archive,
     }
 
 
@@ -95,6 +95,9 @@ def serve(url: str) -> Iterator[Embedded]:
     own = {"GATEWAY_PORT": url.rpartition(":")[2], "BIND_HOST": "127.0.0.1", "LOG_LEVEL": "WARNING"}
     own |= dict.fromkeys(("IOT_MTLS_ENABLED", "SFTP_ENABLED", "AUTH"), "false")
     own |= dict.fromkeys(("PERSIST_STATE", "S3_PERSIST", "USE_SSL"), "0")
+    own["PATH"] = os.pathsep.join(
+        (str(Path(sys.executable).parent), os.environ.get("PATH", ""))
+    )  # its first Python runs functions
     with TemporaryFile() as log:  # a file without a name: nobody has to remove it
         process = subprocess.Popen(
             [sys.executable, "-m", "stream_backup.demo.server"],

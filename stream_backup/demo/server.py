@@ -7,6 +7,8 @@ and the server ends itself; the byte sets it free to stay.
 import os
 import signal
 import sys
+import tempfile
+from tempfile import TemporaryDirectory
 from threading import Thread
 
 FREE = b"."
@@ -18,7 +20,9 @@ def _watch() -> None:
 
 
 if __name__ == "__main__":
-    from ministack.app import main
+    with TemporaryDirectory(prefix="stream-backup-demo-") as directory:
+        os.environ["TMPDIR"] = tempfile.tempdir = directory  # it leaves what it unpacks of a function
+        from ministack.app import main
 
-    Thread(target=_watch, daemon=True).start()
-    main()
+        Thread(target=_watch, daemon=True).start()
+        main()

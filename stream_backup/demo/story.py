@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import boto3
 
-from stream_backup.demo import rows, terminal
+from stream_backup.demo import reader, rows, terminal
 from stream_backup.demo.embedded import MISLEADING, Embedded, environment, free_url, serve, settings
 from stream_backup.demo.live import Table, scan
 from stream_backup.demo.traffic import HUBS, Traffic, release
@@ -25,7 +25,6 @@ from stream_backup.talk import bar, say
 
 TABLE = "airports"
 BEFORE = "airports-before"
-BUCKET = "my-backups"
 
 SECONDS = 21
 """Distinct seconds in which rows change after the backfill."""
@@ -41,15 +40,17 @@ def tell(*, keep: bool) -> None:
     """Tells the whole story. Raises StreamBackupError when a command fails, or when a restore differs from the truth."""
     started = time.monotonic()
     url = free_url()
-    own = settings(url, f"s3://{BUCKET}")
+    own = settings(url)
     foreign = sorted(name for name in os.environ if name.startswith(MISLEADING))
     with environment(own), serve(url) as server, TemporaryDirectory(prefix="stream-backup-demo-") as directory:
         table, traffic = _begin(server)
+        named = reader.prepare()
+        os.environ.update(named)
         file = Path(directory, "airports.json.gz")
-        with _followed() as follow:
+        _heading(2, "Back it up, while it is written to")
+        with reader.reading(TABLE) as follow:
             since = _back_up(traffic)
-            moment = _damage(table)
-            follow.require()
+            moment = _damage(table, follow)
             busy = [second for second in table.truth.moments() if since < second < moment]
             other = busy[len(busy) // 2] if busy else moment
             _restore(moment, other, file)
@@ -57,19 +58,15 @@ def tell(*, keep: bool) -> None:
         say(f"\nEverything is as it was. The demo took {time.monotonic() - started:.0f} s.")
         if keep:
             server.free()
-            _go_on(own, foreign, server, moment)
+            _go_on(own | named, foreign, server, moment)
         else:
             say("Nothing of it is left on this machine; with --keep the embedded AWS stays.")
 
 
 def _begin(server: Embedded) -> tuple[Table, Traffic]:
-    _heading(1, "A table, and a bucket")
+    _heading(1, "A table, and an archive")
     say(f"ministack plays AWS at {server.url}, in a process of its own ({server.process.pid}). No account is touched.")
-    session = boto3.Session()
-    s3 = session.client("s3")
-    s3.create_bucket(Bucket=BUCKET)
-    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    table = Table(DynamoDB(session), TABLE, Truth(rows.KEY))
+    table = Table(DynamoDB(boto3.Session()), TABLE, Truth(rows.KEY))
     table.create()
     every = list(rows.airports().items())
     closed = {name: item for name, item in every[1::2] if name not in (*HUBS, VICTIM)}
@@ -79,18 +76,7 @@ def _begin(server: Embedded) -> tuple[Table, Traffic]:
         f"Table {TABLE}: {len(there):,} rows, half of the real airports with an IATA code in the package "
         f"{rows.SOURCE} (licence: {rows.LICENCE}). The others may open."
     )
-    say(f"Archive: {BUCKET}, a versioned bucket. STREAM_BACKUP_ARCHIVE=s3://{BUCKET} names it to every command.")
     return table, Traffic(table, closed, VICTIM)
-
-
-@contextmanager
-def _followed() -> Iterator[terminal.Background]:
-    """The table's stream is on, and read into the archive for as long as the block runs."""
-    _heading(2, "Back it up, while it is written to")
-    say("Its stream is switched on. On AWS the deployed function reads it into the archive; here `follow` does.")
-    terminal.run("enable", TABLE, "--stream-only")
-    with terminal.background("follow", TABLE) as follow:
-        yield follow
 
 
 def _back_up(traffic: Traffic) -> int:
@@ -138,7 +124,7 @@ def _wait(traffic: Traffic, writer: Future[None]) -> None:
             time.sleep(0.25)
 
 
-def _damage(table: Table) -> int:
+def _damage(table: Table, follow: terminal.Background | None) -> int:
     """The release that goes wrong, after a quiet second; that second."""
     _heading(4, "A release that goes wrong")
     table.wait_for(table.second + 2)
@@ -147,6 +133,10 @@ def _damage(table: Table) -> int:
     say("It swaps latitude and longitude in Brazil, Canada and Mexico, then deletes what now lies beyond the poles:")
     say(
         f"{done['overwritten']:,} rows overwritten, {done['deleted']:,} deleted. Québec ({VICTIM}) is in Antarctica. Since when?"
+    )
+    say(
+        "CloudWatch here does not say how far behind the archive is, as on AWS it does. So its newest versions are compared with "
+        f"the rows, until they are the same: {reader.catch_up(table, follow):.0f} s."
     )
     terminal.run("history", TABLE, json.dumps({rows.KEY: VICTIM}))
     say(f"\nThe last version is the damage. The second before it is {iso(moment)}.")
@@ -194,7 +184,8 @@ def _go_on(own: dict[str, str], foreign: list[str], server: Embedded, moment: in
         say(f"export {name}={shlex.quote(value)}")
     key = shlex.quote(json.dumps({rows.KEY: VICTIM}))
     say("\nThen, for example:\n")
-    say(f"stream-backup follow {TABLE} --once        # reads what happened since, and stops")
+    if not reader.is_function():
+        say(f"stream-backup follow {TABLE} --once        # reads what happened since, and stops")
     say(f"stream-backup status {TABLE}")
     say(f"stream-backup history {TABLE} {key}")
     say(f"stream-backup restore {TABLE} --at {iso(moment)} --key {key} --to -")
