@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 from tests import backends, servers
+from tests import profiles as profiles  # registers them
 
 settings.register_profile("steady", deadline=None, print_blob=True)  # a shared machine has no say in what holds
 settings.load_profile("steady")

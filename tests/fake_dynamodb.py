@@ -1,0 +1,223 @@
+"""DynamoDB and its streams over the model, behind the one method of `stream_backup.dynamodb.DynamoDB`.
+
+It knows the operations and condition expressions this project sends, and no others. Other tables than the model's are
+plain dictionaries: what a restore fills.
+"""
+
+import json
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from stream_backup.dynamodb import Answer, DynamoDB
+from stream_backup.item import Item, encode
+from stream_backup.key import key_hash
+from tests.model import ARN, NAME, SCHEMA, Model, Rows, StreamLife
+
+PAGE = 2
+
+_KEYS = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
+_TYPES = [{"AttributeName": "pk", "AttributeType": "S"}, {"AttributeName": "sk", "AttributeType": "N"}]
+
+
+def refusal(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": code}}, "fake")
+
+
+class FakeDynamoDB(DynamoDB):
+    """`pause` is called wherever others may act; `moody` makes batch writes be refused or left undone."""
+
+    def __init__(self, model: Model, date: Callable[[], int], pause: Callable[[], None]) -> None:
+        self.model = model
+        self.date = date
+        self.pause = pause
+        self.moody: Random | None = None
+        self.others: dict[str, Rows] = {}
+        self.tags: dict[str, dict[str, str]] = {}
+        self.batches = 0
+        self._empty = 0
+
+    def call(self, operation: str, request: dict[str, Any] | bytes) -> Answer:
+        self.pause()
+        asked = json.loads(request) if isinstance(request, bytes) else request
+        data = getattr(self, f"_{operation}")(asked)
+        moment = self.date()
+        self.pause()
+        return Answer(json.loads(json.dumps(data)), moment)
+
+    def _rows(self, table: str) -> Rows:
+        rows = self.model.rows if table == NAME else self.others.get(table)
+        if rows is None:
+            raise refusal("ResourceNotFoundException")
+        return rows
+
+    def _describe_table(self, request: dict[str, Any]) -> Any:
+        name = request["TableName"]
+        self._rows(name)
+        found: dict[str, Any] = {
+            "TableName": name,
+            "TableArn": ARN.replace(NAME, name),
+            "TableId": str(self.model.table_id),
+            "TableStatus": "ACTIVE",
+            "KeySchema": _KEYS,
+            "AttributeDefinitions": _TYPES,
+            "BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"},
+        }
+        if name == NAME and (stream := self.model.stream):
+            view = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+            found |= {"StreamSpecification": view, "LatestStreamArn": stream.arn, "LatestStreamLabel": stream.label}
+        return {"Table": found}
+
+    def _list_tables(self, _: Any) -> Any:
+        return {"TableNames": sorted(self.others)}
+
+    def _describe_time_to_live(self, _: Any) -> Any:
+        return {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
+
+    def _describe_continuous_backups(self, _: Any) -> Any:
+        return {"ContinuousBackupsDescription": {}}
+
+    def _list_tags_of_resource(self, request: dict[str, Any]) -> Any:
+        found = self.tags.get(request["ResourceArn"], {})
+        return {"Tags": [{"Key": key, "Value": value} for key, value in found.items()]}
+
+    def _tag_resource(self, request: dict[str, Any]) -> Any:
+        self.tags.setdefault(request["ResourceArn"], {}).update({tag["Key"]: tag["Value"] for tag in request["Tags"]})
+        return {}
+
+    def _untag_resource(self, request: dict[str, Any]) -> Any:
+        for key in request["TagKeys"]:
+            self.tags[request["ResourceArn"]].pop(key, None)
+        return {}
+
+    def _create_table(self, request: dict[str, Any]) -> Any:
+        if request["TableName"] in self.others:
+            raise refusal("ResourceInUseException")
+        self.others[request["TableName"]] = {}
+        arn = ARN.replace(NAME, request["TableName"])
+        self.tags[arn] = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
+        return {}
+
+    def _update_table(self, request: dict[str, Any]) -> Any:
+        self._rows(request["TableName"])
+        on = request["StreamSpecification"]["StreamEnabled"]
+        if on == bool(self.model.stream):
+            raise refusal("ValidationException")
+        if on:
+            self.model.switch_on()
+        else:
+            self.model.switch_off()
+        return {}
+
+    def _scan(self, request: dict[str, Any]) -> Any:
+        """Row by row as each is at the instant it is reached: a page is no snapshot. Without ConsistentRead, a stale one."""
+        wanted = set(request.get("ExpressionAttributeNames", {}).values())
+        segment, total = request.get("Segment", 0), request.get("TotalSegments", 1)
+        cursor = key_hash(request["ExclusiveStartKey"]) if "ExclusiveStartKey" in request else ""
+        items: list[Item] = []
+        page = request.get("Limit", PAGE)
+        while len(items) < page:
+            rows = self._rows(request["TableName"])
+            names = [name for name in rows if name > cursor and int(name[-4:], 16) % total == segment]
+            if not names:
+                return {"Items": items}
+            cursor = min(names)
+            item = rows[cursor]
+            if request["TableName"] == NAME and not request.get("ConsistentRead"):
+                stale = (self.model.at(int(self.model.now) - 30) or {}).get(cursor)
+                item = json.loads(stale) if stale else item
+            items.append({name: item[name] for name in wanted} if wanted else item)
+            last = SCHEMA.key_of(item)
+            self.pause()
+        return {"Items": items, "LastEvaluatedKey": last}
+
+    def _get_item(self, request: dict[str, Any]) -> Any:
+        found = self._rows(request["TableName"]).get(key_hash(request["Key"]))
+        return {"Item": found} if found else {}
+
+    def _put_item(self, request: dict[str, Any]) -> Any:
+        return self._write(request, SCHEMA.key_of(request["Item"]), request["Item"])
+
+    def _delete_item(self, request: dict[str, Any]) -> Any:
+        return self._write(request, request["Key"], None)
+
+    def _write(self, request: dict[str, Any], key: Item, item: Item | None) -> Any:
+        before = self._rows(request["TableName"]).get(key_hash(key))
+        if "ConditionExpression" in request and not _holds(request, before):
+            raise refusal("ConditionalCheckFailedException")
+        self._store(request["TableName"], key, item)
+        return {"Attributes": before} if before else {}
+
+    def _batch_write_item(self, request: dict[str, Any]) -> Any:
+        self.batches += 1
+        ((table, requests),) = request["RequestItems"].items()
+        rows = self._rows(table)
+        assert 0 < len(requests) <= 25
+        mood = self.moody.random() if self.moody else 1.0
+        if mood < 0.2:
+            raise refusal("ProvisionedThroughputExceededException")
+        done = requests if mood > 0.5 or not self.moody else self.moody.sample(requests, len(requests) // 2)
+        seen = set()
+        for each in done:
+            item = each["PutRequest"]["Item"] if "PutRequest" in each else None
+            key = SCHEMA.key_of(item) if item else each["DeleteRequest"]["Key"]
+            assert key_hash(key) not in seen, "DynamoDB refuses a batch that names a key twice"
+            seen.add(key_hash(key))
+            self._store(table, key, item)
+        left = [each for each in requests if each not in done]
+        assert rows is not None
+        return {"UnprocessedItems": {table: left} if left else {}}
+
+    def _store(self, table: str, key: Item, item: Item | None) -> None:
+        if table == NAME:
+            self.model.write(key, item)
+        elif item is None:
+            self.others[table].pop(key_hash(key), None)
+        else:
+            self.others[table][key_hash(key)] = item
+
+    def _stream(self, arn: str) -> StreamLife:
+        return next(stream for stream in self.model.streams if stream.arn == arn)
+
+    def _describe_stream(self, request: dict[str, Any]) -> Any:
+        stream = self._stream(request["StreamArn"])
+        shards = [{"ShardId": str(number)} for number in range(len(stream.shards))]
+        status = "ENABLED" if stream.on else "DISABLED"
+        return {"StreamDescription": {"StreamStatus": status, "Shards": shards}}
+
+    def _get_shard_iterator(self, request: dict[str, Any]) -> Any:
+        stream, shard = self._stream(request["StreamArn"]), int(request["ShardId"])
+        start = stream.trimmed[shard]
+        if request["ShardIteratorType"] == "AFTER_SEQUENCE_NUMBER":
+            sequences = [record.event["dynamodb"]["SequenceNumber"] for record in stream.shards[shard]]
+            start = sequences.index(request["SequenceNumber"]) + 1
+            if start < stream.trimmed[shard]:
+                raise refusal("TrimmedDataAccessException")
+        return {"ShardIterator": json.dumps([stream.arn, shard, start])}
+
+    def _get_records(self, request: dict[str, Any]) -> Any:
+        arn, shard, start = json.loads(request["ShardIterator"])
+        stream = self._stream(arn)
+        if start < stream.trimmed[shard]:
+            raise refusal("TrimmedDataAccessException")
+        self._empty = 0 if self._empty == 2 or self.model.random.random() < 0.8 else self._empty + 1
+        size = 0 if self._empty else self.model.random.choice([1, 2, 5])  # empty in the middle, but not for long
+        found = [record.event for record in stream.shards[shard][start : start + size]]
+        ended = not stream.on and start + len(found) == len(stream.shards[shard])
+        following = None if ended else json.dumps([arn, shard, start + len(found)])
+        return {"Records": found} | ({"NextShardIterator": following} if following else {})
+
+
+def _holds(request: dict[str, Any], row: Item | None) -> bool:
+    names, values = request["ExpressionAttributeNames"], request.get("ExpressionAttributeValues", {})
+    for term in request["ConditionExpression"].split(" AND "):
+        if term.startswith("attribute_not_exists("):
+            if row and names[term[len("attribute_not_exists(") : -1]] in row:
+                return False
+            continue
+        name, value = (side.strip() for side in term.split("="))
+        if row is None or names[name] not in row or encode({"": row[names[name]]}) != encode({"": values[value]}):
+            return False
+    return True

@@ -1,0 +1,119 @@
+"""Work that pauses wherever another may come between, so that a test interleaves several pieces of it as it likes.
+
+Each runs in a thread of its own, but only one of all moves at a time, from one pause to the next: the same steps give the
+same history.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from random import Random
+from threading import Event, Semaphore, Thread, current_thread
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
+
+ENDLESS = 3000
+"""Steps after which work is taken to wait for ever."""
+
+
+class Killed(BaseException):
+    pass
+
+
+class Process:
+    """`done` is called with what the work gave when it came to its end; `error` is what it failed of."""
+
+    def __init__(self, kind: str, work: Callable[[], Found], done: Callable[[Found], None] = lambda _: None) -> None:
+        self.kind = kind
+        self.alive = True
+        self.error: BaseException | None = None
+        self._killed = False
+        self._go, self._paused = Semaphore(0), Semaphore(0)
+        self._thread = _Paused(self, work, done)
+        self._thread.start()
+
+    def step(self, steps: int = 1) -> None:
+        while steps and self.alive:
+            self._go.release()
+            self._paused.acquire()
+            steps -= 1
+
+    def finish(self) -> None:
+        """To its end; work that waits for something that never comes is killed."""
+        self.step(ENDLESS)
+        if self.alive:
+            self.kill()
+
+    def kill(self) -> None:
+        self._killed = True
+        self.step(ENDLESS)
+        assert not self.alive
+
+    def pause(self) -> None:
+        if not self._killed:
+            self._paused.release()
+            self._go.acquire()
+        if self._killed:
+            raise Killed
+
+    def run(self, work: Callable[[], Found], done: Callable[[Found], None]) -> None:
+        self._go.acquire()
+        try:
+            if not self._killed:
+                done(work())
+        except (Exception, Killed) as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+        finally:
+            self.alive = False
+            self._paused.release()
+
+
+class _Paused(Thread):
+    def __init__(self, process: Process, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        super().__init__(daemon=True)
+        self.process = process
+        self._work = work, done
+
+    def run(self) -> None:
+        self.process.run(*self._work)
+
+
+def paused() -> bool:
+    """Whether a process is what runs."""
+    return isinstance(current_thread(), _Paused)
+
+
+def pause() -> None:
+    """Lets others act, if a process is what runs."""
+    thread = current_thread()
+    if isinstance(thread, _Paused):
+        thread.process.pause()
+
+
+class Inline(Executor):
+    """Runs what it is given at once, the parts of a map in any order."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def submit(self, work: Callable[..., Found], /, *args: Any, **kwargs: Any) -> Future[Found]:
+        future: Future[Found] = Future()
+        try:
+            future.set_result(work(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - as an executor does
+            future.set_exception(error)
+        return future
+
+    def map(self, fn: Callable[..., Found], *iterables: Iterable[Any], **_: Any) -> Iterator[Found]:
+        each = list(zip(*iterables, strict=True))
+        order = list(range(len(each)))
+        self._random.shuffle(order)
+        found = {index: fn(*each[index]) for index in order}
+        return iter([found[index] for index in range(len(each))])
+
+
+class Stop(Event):
+    """A stop event that nobody waits for in earnest."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set()

@@ -1,0 +1,205 @@
+"""Laws 3, 6 and 11: hostile delivery, wide scans, and a lifecycle rule that expires old versions."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from stream_backup.archive import Archive
+from stream_backup.batch import write_batch
+from stream_backup.change import Change
+from stream_backup.item import decode
+from stream_backup.memory import MemoryStore
+from stream_backup.timeline import NEVER, item_at
+from tests import laws
+from tests.model import DAY, KEYS, NAME, SCHEMA, VALUES, Model
+from tests.process import Inline
+from tests.profiles import histories
+from tests.world import World, patched
+
+running: list[World] = []
+keys = st.integers(0, len(KEYS) - 1)
+values = st.integers(-2, len(VALUES) - 1)
+gaps = st.sampled_from([0.0, 0.0, 0.4, 1.0, 7.0, 3600.0])
+writes = st.lists(st.tuples(keys, values, gaps), max_size=12)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def timeless() -> Iterator[None]:
+    with patched(lambda: running[-1]):
+        yield
+
+
+def changed(model: Model, drawn: list[tuple[int, int, float]]) -> None:
+    for key, value, gap in drawn:
+        model.tick(gap)
+        model.write(KEYS[key], None if value < 0 else VALUES[value])
+
+
+class Flaky(MemoryStore):
+    """Refuses some puts, before or after they are done."""
+
+    def __init__(self, model: Model, failing: float) -> None:
+        super().__init__(lambda: model.now)
+        self.failing = failing
+        self.random = model.random
+
+    def put(self, path: str, payload: bytes, metadata: Any) -> None:
+        if self.random.random() < self.failing:
+            raise OSError("refused")
+        super().put(path, payload, metadata)
+        if self.random.random() < self.failing:
+            raise OSError("the answer was lost")
+
+
+@histories(300)
+@given(
+    seed=st.integers(0, 10**6),
+    drawn=writes,
+    batches=st.lists(st.tuples(st.integers(0, 11), st.integers(1, 6)), max_size=6),
+    failing=st.sampled_from([0.0, 0.3]),
+)
+def test_any_delivery_gives_the_same_timeline(
+    seed: int, drawn: list[tuple[int, int, float]], batches: list[tuple[int, int]], failing: float
+) -> None:
+    """Law 3: any shuffle, repetition or partial delivery followed by redelivery gives the same timeline."""
+    model = Model(Random(seed))
+    model.switch_on()
+    changed(model, drawn)
+    assert model.stream
+    records = [record.event for shard in model.stream.shards for record in shard]
+    clean, hostile = MemoryStore(lambda: model.now), Flaky(model, failing)
+    for each in sorted(records, key=lambda record: int(record["dynamodb"]["SequenceNumber"])):
+        Archive(clean, "", NAME, SCHEMA).put(Change.streamed(each))
+    archive = Archive(hostile, "", NAME, SCHEMA)
+
+    def deliver(batch: list[dict[str, Any]]) -> None:
+        """In order, and from the first failure on once more, until all of it is written."""
+        while batch:
+            model.tick(0.3)
+            failed = write_batch(batch, lambda _: archive, Inline(model.random), lambda: False).first_failed
+            if failed is None:
+                return
+            batch = batch[failed:]
+
+    for start, size in batches:
+        deliver(records[start : start + size])
+    deliver(model.random.sample(records, len(records)))
+    stamps = {stamp.at for found in laws.stamps(archive).values() for stamp in found}
+    for moment in {stamp + beside for stamp in stamps for beside in (-1, 0, 1)}:
+        assert laws.rebuilt(archive, moment, NEVER) == laws.rebuilt(Archive(clean, "", NAME, SCHEMA), moment, NEVER)
+
+
+@histories(300)
+@given(
+    seed=st.integers(0, 10**6),
+    before=writes,
+    after=writes,
+    scans=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 90), st.integers(0, 90)), min_size=1, max_size=4),
+)
+def test_wide_scans_are_safe(seed: int, before: Any, after: Any, scans: list[tuple[float, int, int]]) -> None:
+    """Law 6: however long before its instant a scan was asked and however long after it answered, an item is what the table
+    says as soon as the scan has been seen, and until then that or nothing."""
+    model = Model(Random(seed))
+    changed(model, before)
+    model.tick(1)
+    model.switch_on()
+    floor = int(model.now)
+    begun = model.now
+    changed(model, after)
+    assert model.stream
+    store = MemoryStore(lambda: model.now)
+    archive = Archive(store, "", NAME, SCHEMA)
+    ways: list[tuple[Change, bool]] = [
+        (Change.streamed(record.event), False) for shard in model.stream.shards for record in shard
+    ]
+    for part, sooner, later in scans:
+        instant = int(begun + part * (model.now - begun))
+        for name, body in (model.at(instant) or {}).items():
+            ways.append((Change.scanned(decode(body), SCHEMA, instant - sooner, instant + later, floor), True))
+            assert name == ways[-1][0].name
+    model.random.shuffle(ways)
+    for change, scanned in ways:
+        if scanned:
+            archive.put_baseline(change, floor, empty=False)
+        else:
+            archive.put(change)
+    for history in archive.histories():
+        seen = max(archive.read(version).stamp.seen for version in history.versions)
+        for moment in {stamp + beside for stamp in (seen, seen + 1, floor) for beside in (-1, 0, 1)}:
+            found = item_at(history.versions, moment, floor, archive.read)
+            truth = (model.at(moment) or {}).get(history.name)
+            assert (found.body if found else None) == truth or (found is None and moment < seen)
+
+
+def expire(world: World, days: int) -> int:
+    """What NoncurrentVersionExpiration does: a version goes `days` after the one written next; how many went."""
+    before = world.store.s3_now() - days * DAY
+    gone = 0
+    for path, stored in world.store.objects.items():
+        if "/meta/" not in path:
+            kept = [each for each, next_ in pairwise(stored) if next_.version.written >= before]
+            gone += len(stored) - len(kept) - 1
+            world.store.objects[path] = [*kept, stored[-1]]
+    return gone
+
+
+acts = st.one_of(
+    st.tuples(st.just("write"), keys, values),
+    st.tuples(st.just("deliver"), st.integers(0, 1), st.integers(1, 5)),
+    st.tuples(st.just("break off"), st.integers(0, 1), st.integers(1, 12)),
+    st.tuples(st.just("again"), st.integers(0, 1), st.integers(1, 5)),
+    st.tuples(st.just("backfill"), st.integers(1, 2), st.just(0)),
+    st.tuples(st.just("wait"), st.sampled_from([1, 20, 3600, DAY // 2, DAY, 2 * DAY]), st.just(0)),
+)
+
+
+@histories(200)
+@given(
+    seed=st.integers(0, 10**6),
+    skew=st.sampled_from([-2, 0, 2]),
+    before=writes,
+    drawn=st.lists(acts, max_size=40),
+    days=st.integers(1, 3),
+)
+def test_expiry_changes_no_recent_restore(
+    seed: int, skew: int, before: Any, drawn: list[tuple[str, int, int]], days: int
+) -> None:
+    """Law 11: once delivery is quiet, the expiry of noncurrent versions older than N days changes no restore inside the last
+    N days of an epoch."""
+    world = World(seed, s3_skew=skew)
+    running[:] = [world]
+    changed(world.model, before)
+    world.enable("function").finish()
+    stream = world.known()[0]
+    world.backfill(1).finish()
+    world.model.tick(8)
+    for act, one, two in drawn:
+        match act:
+            case "write":
+                changed(world.model, [(one, two, 0.5)])
+            case "deliver":
+                world.deliver(stream, one, two).finish()
+            case "break off":
+                process = world.deliver(stream, one, 5)
+                process.step(two)
+                process.kill()
+            case "again":
+                world.again(stream, one, two)
+            case "backfill":
+                world.backfill(one).finish()
+            case "wait":
+                world.wait(one, brink=True)
+    world.quiet()
+    world.wait(20, brink=True)
+    found = world.survey()
+    assert len(found.coverage.epochs) == 1
+    recent = [each for each in laws.exact_moments(world, found) if each[0] > world.model.now - days * DAY + 2]
+    restores = [laws.rebuilt(world.archive, *each) for each in recent]
+    gone = expire(world, days)
+    event(f"versions expired {min(gone, 5)}")
+    assert [laws.rebuilt(world.archive, *each) for each in recent] == restores
