@@ -1,6 +1,7 @@
 """What the code base promises of itself."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -68,3 +69,10 @@ def test_no_module_outgrows_its_noun() -> None:
     assert {
         path.name: len(path.read_text().splitlines()) for path in SOURCES if len(path.read_text().splitlines()) > 200
     } == {}
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]), ids=lambda page: page.name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    """Every relative link of a document names a file that is there."""
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
