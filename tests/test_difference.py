@@ -9,12 +9,12 @@ from tests.strategies import items
 
 def test_one_attribute_deep_in_a_map_is_seen_for_itself() -> None:
     """A difference names the path down to what differs, and nothing that is the same on both sides."""
-    old = {
+    old: Item = {
         "geo": {"M": {"lat": {"N": "1.5"}, "lon": {"N": "2"}}},
         "lines": {"L": [{"S": "a"}, {"S": "b"}]},
         "gone": {"BOOL": True},
     }
-    new = {
+    new: Item = {
         "geo": {"M": {"lat": {"N": "-71"}, "lon": {"N": "2"}}},
         "lines": {"L": [{"S": "a"}, {"S": "c"}]},
         "come": {"NULL": True},
