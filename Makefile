@@ -32,7 +32,7 @@ demo: $(INSTALLED)
 	$(BIN)/stream-backup demo
 
 test: $(INSTALLED) $(SAM)
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 3 --dist loadfile
 
 check: $(INSTALLED) $(SAM) lint-template
 	$(BIN)/ruff check .
@@ -40,7 +40,8 @@ check: $(INSTALLED) $(SAM) lint-template
 	$(BIN)/mypy
 	$(BIN)/python docs/make_cli_reference.py --check
 	$(BIN)/python docs/make_parameters.py --check
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/python docs/make_operations.py --check
+	$(BIN)/pytest -n 3 --dist loadfile
 
 # Exceptions stand in the template, each beside its reason.
 lint-template: $(SAM) $(CHECKOV)
@@ -59,6 +60,7 @@ bench: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python docs/make_cli_reference.py
 	$(BIN)/python docs/make_parameters.py
+	$(BIN)/python docs/make_operations.py
 
 fix: $(INSTALLED)
 	$(BIN)/ruff check --fix .
