@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from stream_backup.archive import Archive
+from stream_backup.handler import make_handler
+from stream_backup.memory import MemoryStore
 from tests import sam
 from tests.servers import REGION
 
@@ -172,6 +175,19 @@ def test_alarms_and_the_dashboard_name_the_metrics_the_handler_writes() -> None:
     *_, changes = silence["Properties"]["Metrics"]
     assert changes["MetricStat"]["Metric"]["MetricName"] in written
     assert [dimension["Name"] for dimension in changes["MetricStat"]["Metric"]["Dimensions"]] == ["service", "table"]
+
+
+def test_a_poison_record_moves_the_metric_of_its_alarm(capsys: pytest.CaptureFixture[str]) -> None:
+    """The line the handler prints for a batch with a poison record is one that the alarm's filter counts; for a good one not."""
+    pattern = RESOURCES["FailuresFilter"]["Properties"]["FilterPattern"]
+    (name,) = re.findall(r"\{ \$\.(\w+)\[0\] > 0 \}", pattern)
+    handle = make_handler(lambda table: Archive(MemoryStore(lambda: 0), "", table))
+    (good,) = json.loads((sam.ROOT / "tests/events/insert.json").read_text())["Records"]
+    counted = []
+    for record in (good, good | {"eventName": "?"}):
+        handle({"Records": [record]}, None)
+        counted.append(json.loads(capsys.readouterr().out)[name][0] > 0)
+    assert counted == [False, True]
 
 
 def test_every_alarm_tells_the_topic() -> None:
