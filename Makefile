@@ -32,7 +32,7 @@ demo: $(INSTALLED)
 	$(BIN)/stream-backup demo
 
 test: $(INSTALLED) $(SAM)
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadscope
 
 check: $(INSTALLED) $(SAM) lint-template
 	$(BIN)/ruff check .
@@ -41,7 +41,7 @@ check: $(INSTALLED) $(SAM) lint-template
 	$(BIN)/python docs/make_cli_reference.py --check
 	$(BIN)/python docs/make_parameters.py --check
 	$(BIN)/python docs/make_operations.py --check
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadscope
 
 # Exceptions stand in the template, each beside its reason.
 lint-template: $(SAM) $(CHECKOV)

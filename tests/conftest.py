@@ -1,5 +1,6 @@
 """Fixtures every test file may ask for. A stand-in for AWS starts when the first test asks for it, one per process."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import settings
 
 from tests import backends, servers
 from tests import profiles as profiles  # registers them
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, as would what tests start
 
 settings.register_profile("steady", deadline=None, print_blob=True)  # a shared machine has no say in what holds
 settings.load_profile("steady")
