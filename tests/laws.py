@@ -1,6 +1,7 @@
 """The laws, each as a function over a world at some point of its history. They change nothing in it."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from restore.plan import FOREVER, Rebuild, Rewind
 from stream_backup.archive import Archive, Stat
@@ -69,13 +70,24 @@ def law_4(world: World, found: Survey) -> None:
             assert ranks == sorted(ranks)
 
 
+def baseline_never_covers(world: World) -> None:
+    """Whatever is beneath a scanned version is stamped before it: a backfill covers nothing newer than it saw. But S3
+    compares content, so that a state that has come back between look and put passes for the older one."""
+    for history in world.archive.histories():
+        oldest_first = list(reversed(list(world.store.versions(world.archive.root + history.name))))
+        for index, (below, above) in enumerate(pairwise(oldest_first)):
+            scan, covered = world.archive.read(above).stamp, world.archive.read(below).stamp
+            came_back = below.etag in [version.etag for version in oldest_first[:index]]
+            assert scan.kind != "scan" or covered.rank < scan.rank or came_back
+
+
 def law_7(world: World, found: Survey) -> None:
     """The short walk over the listing gives what reading every stamp gives, inside coverage and out."""
     archive = world.archive
     for floor in {NEVER} | {epoch.floor for epoch in found.coverage.epochs}:
         for history in archive.histories():
             every = [Stat(archive.read(version).stamp, version) for version in history.versions]
-            for moment in dangerous(archive, found.coverage):
+            for moment in [*dangerous(archive, found.coverage), FOREVER]:
                 counting = [stat for stat in every if stat.stamp.at >= floor and stat.stamp.seen <= moment]
                 best = max(counting, key=lambda stat: stat.stamp.rank, default=None)
                 walked = item_at(history.versions, moment, floor, archive.read)

@@ -203,3 +203,41 @@ def test_expiry_changes_no_recent_restore(
     gone = expire(world, days)
     event(f"versions expired {min(gone, 5)}")
     assert [laws.rebuilt(world.archive, *each) for each in recent] == restores
+
+
+@histories(300)
+@given(
+    seed=st.integers(0, 10**6),
+    before=st.lists(st.tuples(keys, values, gaps), min_size=4, max_size=12),
+    delivered=st.integers(0, 4),
+    dropped=st.booleans(),
+    after=writes,
+    drawn=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 1), st.integers(0, 1)), min_size=5, max_size=40),
+)
+def test_old_records_in_a_new_life(
+    seed: int, before: Any, delivered: int, dropped: bool, after: Any, drawn: list[tuple[int, int, int]]
+) -> None:
+    """Law 5: records of an older life that arrive while the new one is being backfilled change nothing in it, and the
+    backfill of the new one covers nothing newer than it saw."""
+    world = World(seed)
+    running[:] = [world]
+    world.enable("function").finish()
+    changed(world.model, before)
+    for shard in (0, 1):
+        world.deliver(world.known()[0], shard, delivered).finish()
+    if dropped:
+        world.model.drop()
+        world.model.create()
+    else:
+        world.model.switch_off()
+    changed(world.model, [(key, value, min(gap, 1.0)) for key, value, gap in after])
+    world.enable("function").finish()
+    backfill = world.backfill(1)
+    for steps, which, shard in drawn:
+        world.step(backfill, steps)
+        world.deliver(world.known()[which], shard, 1).finish()
+        changed(world.model, [(steps % len(KEYS), which - 1, 0.2)])
+    world.quiet()
+    world.wait(20, brink=True)
+    assert laws.law_5(world, world.survey())
+    laws.baseline_never_covers(world)

@@ -209,6 +209,7 @@ class History(RuleBasedStateMachine):
         """What is claimed right now is right, whatever is under way."""
         found = self.world.survey()
         self.checked += laws.law_5(self.world, found)
+        laws.law_7(self.world, found)
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):
@@ -241,6 +242,7 @@ class History(RuleBasedStateMachine):
         count = laws.law_5(world, found)
         event(f"moments checked {min(self.checked, 20)}, epochs {len(found.coverage.epochs)}")
         assert count
+        laws.baseline_never_covers(world)
         laws.law_4(world, found)
         laws.law_7(world, found)
         laws.law_9(world, found)
