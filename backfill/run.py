@@ -14,7 +14,7 @@ from backfill.capacity import Capacity
 from backfill.segment import WRITERS, Checkpoint, Counts, Segment
 from stream_backup.archive import Archive
 from stream_backup.change import MARGIN
-from stream_backup.coverage import Run, Stream, epochs
+from stream_backup.coverage import Run, Stretch, epochs
 from stream_backup.dynamodb import DynamoDB
 from stream_backup.errors import ArchiveError, IncompleteError, UsageError
 from stream_backup.meta import Meta
@@ -55,12 +55,18 @@ class Backfill:
         if stream:
             meta.write_description(stream.label, describe(self.dynamodb, live.description))
         label = stream.label if stream else NO_STREAM
+        stretch = [piece for piece in meta.stretches() if piece.stream == stream][-1] if stream else None
+        since = stretch.healed_from or stretch.stream.floor if stretch else NEVER_FLOOR
         for run in reversed(meta.runs()):
-            if run.stream == label and not run.complete and run.counts.get("segments") == self.segments:
+            unfinished = run.stream == label and not run.complete and run.counts.get("segments") == self.segments
+            if unfinished and run.floor >= since:  # one begun before an outage would heal nothing
                 return run, True
+        while now - MARGIN < since and stretch and stretch.healed_from is not None:
+            time.sleep(0.5)  # a change that comes after the first page must not be stamped before the floor
+            _, now = require(self.dynamodb, self.archive.table)
         asked = now - MARGIN
         counts = {"segments": self.segments}
-        floor = _floor(meta, stream, asked) if stream else NEVER_FLOOR
+        floor = _floor(meta, stretch, asked) if stretch else NEVER_FLOOR
         run = Run(f"{iso(now)}-{uuid4().hex[:6]}", label, floor, max(asked, floor), now, complete=False, counts=counts)
         meta.write_run(run)
         return run, False
@@ -149,10 +155,9 @@ def units_of(live: Live, share: float) -> float | None:
     return float(found["ProvisionedThroughput"]["ReadCapacityUnits"]) * share or None
 
 
-def _floor(meta: Meta, stream: Stream, asked: int) -> int:
-    """Where an epoch has begun in the stream's last stretch, its floor; else the one this run would begin."""
-    stretch = [piece for piece in meta.stretches() if piece.stream == stream][-1]
+def _floor(meta: Meta, stretch: Stretch, asked: int) -> int:
+    """Where an epoch has begun in this stretch, its floor; else the one a run asked now would begin."""
     begun = epochs([stretch], meta.runs())
     if begun:
         return begun[0].floor
-    return stream.floor if stretch.healed_from is None else max(stretch.healed_from, asked)
+    return stretch.stream.floor if stretch.healed_from is None else asked

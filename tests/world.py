@@ -292,7 +292,7 @@ def patched(world: Callable[[], World]) -> Iterator[None]:
 
     clock = SimpleNamespace(time=now, monotonic=now, sleep=lambda seconds: world().model.tick(seconds))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (stream_backup.follow, stream_backup.stream, restore.writer):
+        for module in (backfill.run, stream_backup.follow, stream_backup.stream, restore.writer):
             patch.setattr(module, "time", clock)
         for module in (backfill.run, restore.load):
             patch.setattr(module, "ThreadPoolExecutor", lambda *_, **__: Inline(world().random))
