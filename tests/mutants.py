@@ -59,9 +59,9 @@ def main(words: list[str]) -> int:
             raise SystemExit(f"{mutant.name}: {mutant.path} holds {found} times {mutant.old!r}")
     killed = 0
     with ThreadPoolExecutor(2) as pool:
-        for mutant, found in zip(chosen, pool.map(killer, chosen), strict=True):
-            killed += found is not None
-            print(f"{mutant.name:45} {found or 'SURVIVES'}", flush=True)
+        for mutant, by in zip(chosen, pool.map(killer, chosen), strict=True):
+            killed += by is not None
+            print(f"{mutant.name:45} {by or 'SURVIVES'}", flush=True)
     print(f"{killed} of {len(chosen)} die.")
     return int(killed < len(chosen))
 
