@@ -79,7 +79,7 @@ def play(path: str, side: str, items: int, endpoints: Endpoints, warm: int = WAR
     arguments = [path, side, str(items), str(warm), str(seconds), endpoints.s3, endpoints.dynamodb]
     done = subprocess.run([sys.executable, "-m", "bench.round", *arguments], capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(done.stderr)
+        raise SystemExit(f"The round {path} {side} ended with {done.returncode}.\n{done.stderr}")
     found: Round = json.loads(done.stdout)
     say(f"{path:9} {side:6} {found['rate']:8,.0f} items/s {found['cpu']:7,.0f} µs  server {found['server']:.0%}")
     return found

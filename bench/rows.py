@@ -1,5 +1,5 @@
 """The rows of the bench: every byte follows from a row's number, so the null server stores nothing and client and server
-agree. A row is an order of about 700 bytes in wire form, with a map, lists and a set in it.
+agree. A row is an order of 640 bytes in wire form, with a map, lists and a set in it.
 """
 
 from bisect import bisect_left, bisect_right

@@ -21,7 +21,7 @@ from bench import rows
 from stream_backup.moment import iso
 
 SCANNED = 1000
-"""Rows in a page of a scan: about 700 KB, where DynamoDB would end it at 1 MB."""
+"""Rows in a page of a scan: about 640 KB, where DynamoDB would end it at 1 MB."""
 
 LISTED = 1000
 """Versions in a page of a listing, as in S3."""
