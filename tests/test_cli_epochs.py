@@ -64,16 +64,16 @@ def test_a_stream_nobody_read(ministack_url: str) -> None:
     """Between a backfill and a stream that was switched off unread nothing is claimed; the wrong Region does no harm to what
     is."""
     aws = Aws(ministack_url)
-    shell, table = Shell(aws, f"s3://{aws.bucket()}"), Table.create(aws, "unread")
+    shell, table = Shell(aws, f"s3://{aws.bucket()}"), Table.create(aws, "never-read")
     table.put(row(1, "x"))
-    shell.done("enable", "unread", "--stream-only")
-    shell.done("backfill", "unread")
+    shell.done("enable", "never-read", "--stream-only")
+    shell.done("backfill", "never-read")
     table.put(row(1, "nobody has seen this"))
     moment = next_second()
     truth = table.rows()
-    shell.done("disable", "unread")
-    shell.run("restore", "unread", "--at", moment, "--to", "-").refused(4)
-    said = shell.run("follow", "unread", "--once", "--region", "eu-west-1").refused(2, "eu-west-1")
+    shell.done("disable", "never-read")
+    shell.run("restore", "never-read", "--at", moment, "--to", "-").refused(4)
+    said = shell.run("follow", "never-read", "--once", "--region", "eu-west-1").refused(2, "eu-west-1")
     assert "--region us-east-1" in said.err
-    shell.done("follow", "unread", "--once")
-    assert lines(shell.done("restore", "unread", "--at", moment, "--to", "-").out) == truth
+    shell.done("follow", "never-read", "--once")
+    assert lines(shell.done("restore", "never-read", "--at", moment, "--to", "-").out) == truth
