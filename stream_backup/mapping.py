@@ -111,7 +111,7 @@ def iterator_age(cloudwatch: Any, function: str, now: int) -> int | None:
             MetricName="IteratorAge",
             Dimensions=[{"Name": "FunctionName", "Value": function}],
             StartTime=now - AGED,
-            EndTime=now,
+            EndTime=now + 60,  # the minute that is not over too: the end is exclusive
             Period=60,
             Statistics=["Maximum"],
         )

@@ -415,7 +415,7 @@ def damage(deployed: Deployed) -> None:
 def test_a_restore_that_may_not_see_the_lag_says_so(deployed: Deployed) -> None:
     """Whoever sees that the function is an hour behind is refused; others are told that it is not known. Last, for what CloudWatch
     was told stays for minutes."""
-    data = {"MetricName": "IteratorAge", "Value": 3_600_000.0, "Unit": "Milliseconds"}
+    data = {"MetricName": "IteratorAge", "Value": 3_600_000.0, "Unit": "Milliseconds", "Timestamp": time.time() - 2}
     data["Dimensions"] = [{"Name": "FunctionName", "Value": deployed.stack.outputs["FunctionName"]}]
     deployed.cloud.aws.client("cloudwatch").put_metric_data(Namespace="AWS/Lambda", MetricData=[data])
     words = ("restore", "orders", "--at", deployed.moment, "--plan")
