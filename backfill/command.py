@@ -1,13 +1,18 @@
 """`stream-backup backfill`, also `python -m backfill`"""
 
+from dataclasses import replace
+from functools import partial
 from threading import Event, Lock
 
 import click
 
-from backfill.run import Backfill, units_of, wait_for_start
+from backfill.run import SEGMENTS, Backfill, units_of, wait_for_start
 from backfill.segment import Counts
+from backfill.workers import MOST, Workers, default_workers
+from stream_backup.archive import Archive
 from stream_backup.connection import Connection
 from stream_backup.coverage import epochs
+from stream_backup.dynamodb import DynamoDB
 from stream_backup.key import KeySchema
 from stream_backup.meta import Meta
 from stream_backup.moment import iso
@@ -18,7 +23,16 @@ from stream_backup.talk import bar, data, say
 
 @click.command()
 @table_argument
-@click.option("--segments", type=click.IntRange(1, 256), default=4, show_default=True, help="Parts scanned at once.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help=f"Processes to scan in, at most one a segment.  [default: one a core, at most {MOST}]",
+)
+@click.option(
+    "--segments",
+    type=click.IntRange(1, 256),
+    help=f"Parts scanned at once.  [default: those of the run it goes on with, else {SEGMENTS} a worker]",
+)
 @click.option(
     "--read-share",
     type=click.FloatRange(0.01, 1),
@@ -37,7 +51,8 @@ from stream_backup.talk import bar, data, say
 def backfill(
     connection: Connection,
     table: str,
-    segments: int,
+    workers: int | None,
+    segments: int | None,
     read_share: float,
     read_units: float | None,
     *,
@@ -55,7 +70,9 @@ def backfill(
     live, _ = require(connection.dynamodb, table)
     units = read_units if read_units is not None else units_of(live, read_share)
     expected = int(live.description.get("ItemCount") or 0)
-    archive = connection.archive(table, KeySchema.of(live.description))
+    schema = KeySchema.of(live.description)
+    archive = connection.archive(table, schema)
+    crew = _workers(workers or default_workers(), connection, table, schema)
     lock, read = Lock(), [0]
     with bar("backfill", "items") as progress:
 
@@ -64,7 +81,7 @@ def backfill(
                 read[0] += counts.read
                 progress.advance(counts.read, min(read[0] / expected, 0.99) if expected else None)
 
-        work = Backfill(connection.dynamodb, archive, segments, units, tell, Event())
+        work = Backfill(connection.dynamodb, archive, segments, units, tell, Event(), crew)
         run, goes_on = work.begin(without_stream=without_stream)
         if goes_on:
             say(f"Going on with the backfill of {run.name}.")
@@ -84,3 +101,13 @@ def backfill(
             )
     if as_json:
         data({"table": table, "goes_on": goes_on} | run.record())
+
+
+def _workers(number: int, connection: Connection, table: str, schema: KeySchema) -> Workers | None:
+    """None for one alone: this process."""
+    settings = replace(connection, archive_url=str(connection.location))  # without its clients
+    return Workers(number, partial(_clients, settings, table, schema)) if number > 1 else None
+
+
+def _clients(connection: Connection, table: str, schema: KeySchema) -> tuple[DynamoDB, Archive]:
+    return connection.dynamodb, connection.archive(table, schema)

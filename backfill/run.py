@@ -5,13 +5,14 @@ It gives coverage only when it is complete and the stream was on from before its
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import Event
 from uuid import uuid4
 
 from backfill.capacity import Capacity
-from backfill.segment import WRITERS, Checkpoint, Counts, Segment
+from backfill.segment import Checkpoint, Counts
+from backfill.share import Share
+from backfill.workers import Workers
 from stream_backup.archive import Archive
 from stream_backup.change import MARGIN
 from stream_backup.coverage import Run, Stretch, epochs
@@ -24,17 +25,22 @@ from stream_backup.table import describe, require
 
 NO_STREAM = ""
 
+SEGMENTS = 4
+"""Of each process, unless told otherwise: while one waits for its next page, the others have something to write."""
+
 
 @dataclass(slots=True)
 class Backfill:
-    """`segments` are scanned at once; `units` is the read capacity a second it may use, None for no limit."""
+    """`segments` are scanned at once; None: as many as the unfinished run it goes on with, else 4 a process. `units` is the
+    read capacity a second it may use, None for no limit. Without `workers` this process scans, until `stop` is set."""
 
     dynamodb: DynamoDB
     archive: Archive
-    segments: int
+    segments: int | None
     units: float | None
     progress: Callable[[Counts], None]
     stop: Event
+    workers: Workers | None = None
 
     def begin(self, *, without_stream: bool) -> tuple[Run, bool]:
         """The run to make: an unfinished one of this stream, or a new one; and whether it goes on.
@@ -58,14 +64,15 @@ class Backfill:
         stretch = [piece for piece in meta.stretches() if piece.stream == stream][-1] if stream else None
         since = stretch.healed_from or stretch.stream.floor if stretch else NEVER_FLOOR
         for run in reversed(meta.runs()):
-            unfinished = run.stream == label and not run.complete and run.counts.get("segments") == self.segments
+            begun = run.counts.get("segments")  # what their checkpoints are of, so it goes on with as many
+            unfinished = run.stream == label and not run.complete and begun and self.segments in (None, begun)
             if unfinished and run.floor >= since:  # one begun before an outage would heal nothing
                 return run, True
         while now - MARGIN < since and stretch and stretch.healed_from is not None:
             time.sleep(0.5)  # a change that comes after the first page must not be stamped before the floor
             _, now = require(self.dynamodb, self.archive.table)
         asked = now - MARGIN
-        counts = {"segments": self.segments}
+        counts = {"segments": self.segments or SEGMENTS * (self.workers.number if self.workers else 1)}
         floor = _floor(meta, stretch, asked) if stretch else NEVER_FLOOR
         run = Run(f"{iso(now)}-{uuid4().hex[:6]}", label, floor, max(asked, floor), now, complete=False, counts=counts)
         meta.write_run(run)
@@ -80,39 +87,20 @@ class Backfill:
         kept = self._checkpoints(run)
         _, asked = require(self.dynamodb, self.archive.table)
         stream = next((stream for stream in meta.streams() if stream.label == run.stream), None)
-        whole = Counts()
-        with ThreadPoolExecutor(WRITERS) as pool, ThreadPoolExecutor(self.segments) as scanners:
-            capacity = Capacity(self.units)
-            segments = [
-                Segment(
-                    dynamodb=self.dynamodb,
-                    archive=self.archive,
-                    run=run,
-                    number=number,
-                    total=self.segments,
-                    empty=bool(stream and stream.empty and run.floor == stream.floor),
-                    capacity=capacity,
-                    pool=pool,
-                    stop=self.stop,
-                    save=lambda number, checkpoint: self._save(run, number, checkpoint),
-                    progress=self.progress,
-                )
-                for number in range(self.segments)
-            ]
-            futures = [scanners.submit(segment.scan, kept.get(segment.number), asked) for segment in segments]
-            try:
-                for future in futures:
-                    whole.add(future.result())
-            except BaseException:
-                self.stop.set()  # the next run reads again the pages the others are at: that costs only requests
-                raise
+        empty = bool(stream and stream.empty and run.floor == stream.floor)
+        share = Share(run, empty, asked, {number: kept.get(number) for number in range(run.counts["segments"])})
+        capacity = Capacity(self.units)
+        if self.workers:
+            whole = self.workers.scan(share, capacity, self.progress)
+        else:
+            whole = share.scan(self.dynamodb, self.archive, capacity, self.stop, self.progress)
         return self._finish(meta, run, whole), whole
 
     def _finish(self, meta: Meta, run: Run, counts: Counts) -> Run:
         live, now = require(self.dynamodb, self.archive.table)
         done = not counts.failed and not self.stop.is_set()
         whole = done and (run.stream in (NO_STREAM, live.label))
-        recorded = {"segments": self.segments} | counts.record()
+        recorded = {"segments": run.counts["segments"]} | counts.record()
         answered = now + 1 + MARGIN if run.stream else now
         run = replace(run, answered=answered, complete=whole, counts=recorded)
         meta.write_run(run)
@@ -132,9 +120,6 @@ class Backfill:
 
     def _checkpoints(self, run: Run) -> dict[int, Checkpoint]:
         return {int(number): kept for number, kept in self.archive.read_meta(f"segments/{run.name}").items()}
-
-    def _save(self, run: Run, number: int, checkpoint: Checkpoint) -> None:
-        self.archive.write_meta(f"segments/{run.name}/{number}", checkpoint)
 
 
 NEVER_FLOOR = 0

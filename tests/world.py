@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import backfill.run
+import backfill.share
 import restore.load
 import restore.writer
 import stream_backup.follow
@@ -294,6 +295,6 @@ def patched(world: Callable[[], World]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (backfill.run, stream_backup.follow, stream_backup.stream, restore.writer):
             patch.setattr(module, "time", clock)
-        for module in (backfill.run, restore.load):
+        for module in (backfill.share, restore.load):
             patch.setattr(module, "ThreadPoolExecutor", lambda *_, **__: Inline(world().random))
         yield
