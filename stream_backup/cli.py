@@ -18,6 +18,7 @@ from stream_backup.commands.redrive import redrive
 from stream_backup.commands.status import status
 from stream_backup.talk import say
 from stream_backup.translate import translate
+from verify.command import verify
 
 INTERRUPTED = 130
 
@@ -41,7 +42,7 @@ def cli() -> None:
     """
 
 
-for command in (demo, enable, disable, follow, backfill, restore, history, status, redrive):
+for command in (demo, enable, disable, follow, backfill, restore, history, status, verify, redrive):
     cli.add_command(command)
 
 

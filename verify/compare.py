@@ -1,0 +1,117 @@
+"""What a listing alone says of a row, and how looks at one row are weighed. Pure: no request is made here.
+
+The version written last stands for what the archive answers for now, for a stream is read in order, and `redrive` puts the
+newest back on top. Two things break that order, and a listing shows both: a part of a stream that was read again, so that a
+content comes back that was followed by another; and an older life of the table.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from stream_backup.archive import History
+from stream_backup.store import Version
+from stream_backup.timeline import earliest_at, latest_at
+
+Verdict = Literal["equal", "gone", "differs", "missing", "extra", "busy"]
+"""`missing` is in the table and not in the archive, `extra` the other way round, `gone` in neither. `busy` was not judged:
+it went on changing."""
+
+PAGE = 1000
+"""Versions on one page of a listing."""
+
+
+class Row(NamedTuple):
+    """A row as it was scanned: the name of its object, the MD5 of its content, its key as JSON."""
+
+    name: str
+    digest: str
+    key: str
+
+
+class Pair(NamedTuple):
+    """One item on either side; None where it is not there, or the archive has no version of it."""
+
+    name: str
+    row: Row | None
+    history: History | None
+
+
+class Suspect(NamedTuple):
+    """An item on which table and archive did not agree. `live` is every content it was seen with in the table, the last one
+    last (None: not there); `newest` the id of the version written last; both have been as they are since `since`."""
+
+    name: str
+    key: str
+    live: tuple[str | None, ...]
+    newest: str
+    since: float
+
+
+class Patience(NamedTuple):
+    """A difference stands when nothing has moved on either side for `grace` seconds; what still moves at `until` is busy."""
+
+    grace: float
+    until: float
+
+
+def paired(rows: Iterable[Row], histories: Iterable[History]) -> Iterator[Pair]:
+    """Both in order of name, each name once."""
+    left, right = iter(rows), iter(histories)
+    row, history = next(left, None), next(right, None)
+    while row or history:
+        name = min(each.name for each in (row, history) if each)
+        here = row if row and row.name == name else None
+        there = history if history and history.name == name else None
+        yield Pair(name, here, there)
+        row, history = next(left, None) if here else row, next(right, None) if there else history
+
+
+def listed_equal(pair: Pair, floor: int, lateness: int = 0) -> bool:
+    """Whether the listing alone shows that both sides agree; where it does not, versions must be read. `lateness` as in
+    `item_at`."""
+    if pair.history is None:
+        return False
+    versions = pair.history.versions
+    live = pair.row.digest if pair.row else ""
+    if latest_at(versions[0]) < floor:
+        return not live  # all of it belongs to an older life
+    return live == _content(versions[0]) and not _came_back(versions, lateness)
+
+
+def weigh(
+    suspect: Suspect, live: str | None, archived: str | None, newest: str, now: float, patience: Patience
+) -> Verdict | Suspect:
+    """What another look says; the suspect as it is now where that is nothing yet.
+
+    The archive follows the table, so it is right when it answers what the row was at this look or at any before it.
+    """
+    if archived in (*suspect.live, live):
+        return "gone" if archived is None else "equal"
+    moved = live != suspect.live[-1] or newest != suspect.newest
+    since = now if moved else suspect.since
+    if not moved and now - since >= patience.grace:
+        return "differs" if live and archived else "missing" if live else "extra"
+    if now >= patience.until:
+        return "busy"
+    seen = suspect.live if live == suspect.live[-1] else (*suspect.live, live)
+    return Suspect(suspect.name, suspect.key, seen, newest, since)
+
+
+def depth(items: int) -> int:
+    """How many digits of a name leave about a page of a listing, where so many items and versions are spread evenly."""
+    return next(digits for digits in range(1, 33) if items <= PAGE * 16**digits)
+
+
+def _content(version: Version) -> str:
+    """What a listing knows of a version's content: its ETag, and nothing for a tombstone."""
+    return version.etag if version.size else ""
+
+
+def _came_back(versions: Sequence[Version], lateness: int) -> bool:
+    """Whether the version written last may be an older one written again, while another that came between them counts."""
+    newest = versions[0]
+    others = (index for index, version in enumerate(versions) if _content(version) != _content(newest))
+    between = next(others, len(versions))
+    older = versions[between:]
+    counts = bool(older) and latest_at(older[0]) >= earliest_at(newest, lateness)
+    return counts and any(_content(version) == _content(newest) for version in older)
