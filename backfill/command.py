@@ -1,11 +1,13 @@
 """`stream-backup backfill`, also `python -m backfill`"""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from threading import Event, Lock
 
 import click
 
+from backfill.credentials import Lent, borrowing, lend
 from backfill.run import SEGMENTS, Backfill, units_of, wait_for_start
 from backfill.segment import Counts
 from backfill.workers import MOST, Workers, default_workers
@@ -106,8 +108,10 @@ def backfill(
 def _workers(number: int, connection: Connection, table: str, schema: KeySchema) -> Workers | None:
     """None for one alone: this process."""
     settings = replace(connection, archive_url=str(connection.location))  # without its clients
-    return Workers(number, partial(_clients, settings, table, schema)) if number > 1 else None
+    clients, lending = partial(_clients, settings, table, schema), partial(lend, connection.session)
+    return Workers(number, clients, lending) if number > 1 else None
 
 
-def _clients(connection: Connection, table: str, schema: KeySchema) -> tuple[DynamoDB, Archive]:
+def _clients(connection: Connection, table: str, schema: KeySchema, ask: Callable[[], Lent]) -> tuple[DynamoDB, Archive]:
+    connection.session = borrowing(connection.profile, connection.region, ask)
     return connection.dynamodb, connection.archive(table, schema)

@@ -2,6 +2,7 @@
 `--stack`."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,9 @@ from stream_backup.stack import NAME, Stack, find_stack
 
 _BRIEF = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
 """For what is nice to know, and may be out of reach."""
+
+_CREDENTIALS = timedelta(minutes=10)
+"""As long as those that boto3 hands out last at least: it renews them before, and obstore only asks."""
 
 
 @dataclass(slots=False)
@@ -87,7 +91,7 @@ class Connection:
             )
         endpoint = self.s3.meta.endpoint_url
         stand_in = None if "amazonaws.com" in endpoint else endpoint
-        credentials = Boto3CredentialProvider(self.session)
+        credentials = Boto3CredentialProvider(self.session, ttl=_CREDENTIALS)
         objects = open_objects(bucket, endpoint=stand_in, credential_provider=credentials, region=self._bucket_region())
         return S3Store(bucket, objects, self.s3)
 

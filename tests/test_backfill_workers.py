@@ -1,0 +1,465 @@
+"""A backfill in several processes: the same archive, one budget, and no worker that outlives or outwits its parent."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backfill import workers
+from backfill.capacity import Capacity
+from backfill.credentials import Lent, borrowing, lend
+from backfill.segment import Checkpoint
+from backfill.share import Share
+from stream_backup.archive import Archive
+from stream_backup.coverage import Run
+from stream_backup.errors import StreamBackupError
+from stream_backup.item import Item
+from stream_backup.key import KeySchema
+from tests.cli import BIN, SIMPLE, Answer, Between, Request, Said, Shell, Table, denied, proxy
+from tests.servers import Aws
+
+ROWS = 400
+SOON = 15
+"""Seconds in which processes must be gone, on a machine that runs other tests."""
+
+
+# Capacity
+
+
+@given(
+    units=st.floats(1, 1000),
+    pages=st.lists(st.tuples(st.integers(0, 3), st.floats(0, 128), st.floats(0, 2)), max_size=60),
+)
+def test_capacity_is_one_budget(units: float, pages: list[tuple[int, float, float]]) -> None:
+    """Whatever the segments consume and however long their pages take, by no moment have they consumed more than the budget
+    of the time passed and one page each."""
+    now = [0.0]
+    capacity = Capacity(units, lambda: now[0])
+    free = dict.fromkeys(range(4), 0.0)
+    last = dict.fromkeys(range(4), 0.0)
+    total = 0.0
+    for _, consumed, takes in pages:
+        segment = min(free, key=lambda each: free[each])
+        now[0] = max(now[0], free[segment]) + takes
+        wait = capacity.spend(consumed)
+        assert wait >= 0
+        free[segment], last[segment] = now[0] + wait, consumed
+        total += consumed
+        assert total <= units * now[0] + sum(last.values()) + 1e-6
+
+
+def test_no_limit_is_no_wait() -> None:
+    """Without a limit no segment ever waits."""
+    assert Capacity(None).spend(10**9) == 0
+
+
+UNITS, PAGE, LONG = 200.0, 4.0, 2.0
+
+
+def _consume(capacity: Capacity, until: float, into: Any) -> None:
+    """What a segment does, with no scan between its pages."""
+    total = 0.0
+    while time.monotonic() < until:
+        total += PAGE
+        time.sleep(capacity.spend(PAGE))
+    into.send((total, time.monotonic()))
+
+
+def test_capacity_is_one_budget_for_all_processes() -> None:
+    """Three processes that consume as they may stay within one budget together, and use it."""
+    spawn = multiprocessing.get_context("spawn")
+    started = time.monotonic()
+    capacity, until = Capacity(UNITS), started + 3 + LONG
+    pipes = [spawn.Pipe(duplex=False) for _ in range(3)]
+    processes = [spawn.Process(target=_consume, args=(capacity, until, theirs)) for _, theirs in pipes]
+    for process in processes:
+        process.start()
+    ended = [ours.recv() for ours, _ in pipes]
+    for process in processes:
+        process.join()
+    total = sum(consumed for consumed, _ in ended)
+    assert total <= UNITS * (max(at for _, at in ended) - started) + 3 * PAGE
+    assert total >= UNITS * LONG / 2
+
+
+# Shares, errors, credentials
+
+
+@given(ended=st.lists(st.booleans(), min_size=1, max_size=40), hands=st.integers(1, 12))
+def test_a_share_is_dealt_out_whole(ended: list[bool], hands: int) -> None:
+    """Every segment falls to one worker, and no worker has two open segments more than another."""
+    run = Run("r", "", 0, 0, 0, complete=False, counts={"segments": len(ended)})
+    kept: dict[int, Checkpoint | None] = {
+        number: {"next": None, "counts": {}} if done else None for number, done in enumerate(ended)
+    }
+    dealt = Share(run, empty=False, asked=0, kept=kept).deal(hands)
+    assert len(dealt) == min(hands, len(ended))
+    assert sorted(number for share in dealt for number in share.kept) == list(range(len(ended)))
+    opened = [sum(each is None for each in share.kept.values()) for share in dealt]
+    assert max(opened) - min(opened) <= 1
+
+
+def _kinds(kind: type[StreamBackupError]) -> Iterator[type[StreamBackupError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
+
+
+@pytest.mark.parametrize("kind", list(_kinds(StreamBackupError)))
+def test_an_error_survives_the_way_to_another_process(kind: type[StreamBackupError]) -> None:
+    """Type, sentence, hint, exit code, and where it came from."""
+    error = kind("It is so.", "Do this.")
+    error.add_note("there")
+    found = pickle.loads(pickle.dumps(error))
+    assert type(found) is kind
+    assert (str(found), found.hint, found.exit_code, found.__notes__) == ("It is so.", "Do this.", kind.exit_code, ["there"])
+
+
+def test_credentials_are_asked_for_as_they_end() -> None:
+    """A worker signs with its parent's credentials, whatever its environment says, and asks anew before they end."""
+    asked = []
+
+    def ask() -> Lent:
+        asked.append(1)
+        until = datetime.now(UTC) + timedelta(minutes=5)
+        return {"access_key": f"A{len(asked)}", "secret_key": "s", "token": "t", "expiry_time": until.isoformat()}
+
+    credentials = borrowing(None, "us-east-1", ask).get_credentials()
+    assert credentials.get_frozen_credentials().access_key == "A2"  # the first were about to end
+    assert credentials.get_frozen_credentials().token == "t"
+
+
+def test_credentials_are_lent_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker is lent is what its parent would sign with, and is good for some requests before it asks again."""
+    session = Aws("http://localhost").session
+    asked = []
+
+    def ask() -> Lent:
+        asked.append(1)
+        return lend(session)
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    credentials = borrowing(None, "us-east-1", ask).get_credentials()
+    for _ in range(3):
+        found = credentials.get_frozen_credentials()
+        assert (found.access_key, found.secret_key, found.token) == ("test", "test", None)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (8, 8), (96, workers.MOST)])
+def test_one_worker_a_core(cores: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as this process may use, but not as many as S3 would slow down."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert workers.default_workers() == expected
+
+
+# The command
+
+
+@dataclass(frozen=True)
+class Kept:
+    aws: Aws
+    between: Between
+    table: Table
+
+    def shell(self, **more: str | None) -> Shell:
+        """One with an archive of its own."""
+        return Shell(self.between.aws, f"s3://{self.aws.bucket()}", more)
+
+    @contextmanager
+    def slow(self, operation: str, seconds: float) -> Iterator[None]:
+        """AWS takes its time over one operation."""
+
+        def rule(request: Request) -> Answer | None:
+            if request.operation == operation:
+                time.sleep(seconds)
+            return None
+
+        self.between.rule = rule
+        try:
+            yield
+        finally:
+            self.between.rule = lambda request: None
+
+    @contextmanager
+    def writing(self, shell: Shell, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A backfill by two workers that has written some rows, in a process group of its own."""
+        start = self.between.requests["PutObject"]
+        command = [str(BIN / "stream-backup"), *BACKFILL, "--workers", "2", *more]
+        pipes = subprocess.PIPE
+        with (
+            self.slow("PutObject", 0.1),
+            subprocess.Popen(
+                command, env=shell.environment, stdin=subprocess.DEVNULL, stdout=pipes, stderr=pipes, start_new_session=True
+            ) as process,
+        ):
+            try:
+                deadline = time.monotonic() + 60
+                while self.between.requests["PutObject"] < start + 100:
+                    assert process.poll() is None, process.communicate()
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+                yield process
+            finally:
+                process.kill()
+
+
+BACKFILL = ("backfill", "shared", "--without-stream")
+
+
+@pytest.fixture(scope="module")
+def kept(ministack_url: str) -> Iterator[Kept]:
+    """A table of several pages, reached through a proxy."""
+    with proxy(ministack_url) as between:
+        table = Table.create(Aws(ministack_url), "shared")
+        table.put_many([row(number) for number in range(ROWS)])
+        yield Kept(Aws(ministack_url), between, table)
+
+
+def row(number: int) -> Item:
+    return {"id": {"S": f"row-{number}"}, "number": {"N": str(number)}, "filler": {"S": "x" * 9_000}}
+
+
+def held(aws: Aws, shell: Shell) -> dict[str, bytes]:
+    """What an archive holds, by name: of each item its one version."""
+    assert shell.archive
+    archive = Archive(aws.store(shell.archive.removeprefix("s3://")), "", "shared", KeySchema(SIMPLE))
+    found = {}
+    for history in archive.histories():
+        (version,) = history.versions
+        found[history.name] = archive.read(version).payload
+    return found
+
+
+def processes_below(pid: int) -> dict[int, str]:
+    """The command lines of the processes that this one started, by their ids."""
+    listed = subprocess.check_output(["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="], text=True)
+    each = [line.split(maxsplit=3) for line in listed.splitlines()]
+    return {
+        int(found[0]): found[3]
+        for found in each
+        if len(found) == 4 and int(found[1]) == pid and not found[2].startswith("Z")
+    }
+
+
+def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
+    return [pid for pid, command in processes_below(process.pid).items() if "spawn_main" in command]
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether they are, soon."""
+    deadline = time.monotonic() + SOON
+    while time.monotonic() < deadline:
+        if not any(_alive(pid) for pid in pids):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _alive(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def said(process: subprocess.Popen[bytes]) -> Said:
+    out, err = process.communicate(timeout=SOON)
+    return Said(process.returncode, out.decode(), err.decode())
+
+
+def goes_on(kept: Kept, shell: Shell, workers: int, segments: int) -> None:
+    """By so many workers to the end, with the segments it was begun with."""
+    report = shell.done(*BACKFILL, "--workers", str(workers), "--json").json
+    assert report["goes_on"]
+    assert report["complete"]
+    assert (report["counts"]["read"], report["counts"]["segments"]) == (ROWS, segments)
+    assert len(held(kept.aws, shell)) == ROWS
+
+
+@pytest.mark.server
+def test_two_workers_give_the_same_archive_as_one(kept: Kept) -> None:
+    """Every row once, the counts add up, and a second run writes none again."""
+    alone, together = kept.shell(), kept.shell()
+    first = alone.done(*BACKFILL, "--workers", "1", "--json").json["counts"]
+    second = together.done(*BACKFILL, "--workers", "2", "--json").json["counts"]
+    assert first == {"segments": 4, "read": ROWS, "written": ROWS, "already_there": 0, "failed": 0}
+    assert second == first | {"segments": 8}
+    assert held(kept.aws, alone) == held(kept.aws, together)
+    third = together.done(*BACKFILL, "--workers", "2", "--segments", "3", "--json").json["counts"]
+    assert third == {"segments": 3, "read": ROWS, "written": 0, "already_there": ROWS, "failed": 0}
+
+
+@pytest.mark.server
+def test_a_worker_that_is_killed(kept: Kept) -> None:
+    """The command ends with 3 and takes the other worker along; by another number of workers it goes on."""
+    shell = kept.shell()
+    with kept.writing(shell) as process:
+        pids = workers_of(process)
+        assert len(pids) == 2
+        os.kill(pids[0], signal.SIGKILL)
+        found = said(process).refused(3, "died", "-9")
+        assert "goes on" in found.err
+        assert gone(pids)
+    assert len(held(kept.aws, shell)) < ROWS
+    goes_on(kept, shell, workers=1, segments=8)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("whole", [True, False], ids=["everybody", "the parent"])
+def test_interrupted(kept: Kept, whole: bool, number: int) -> None:
+    """Ctrl-C goes to every process of a terminal, `kill` to one: either way the command says so once, with 130, and leaves no
+    process behind; by another number of workers it goes on."""
+    shell = kept.shell()
+    with kept.writing(shell, "--segments", "2") as process:
+        pids = list(processes_below(process.pid))
+        if whole:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        found = said(process).refused(130, "Interrupted")
+        assert len(found.err.strip().splitlines()) == 2, found.err
+        assert gone(pids)
+    if whole:
+        goes_on(kept, shell, workers=3, segments=2)
+
+
+@pytest.mark.server
+def test_interrupted_as_the_workers_start(kept: Kept) -> None:
+    """Ctrl-C before a worker has begun to do anything is the parent's to answer as well."""
+    shell = kept.shell()
+    command = [str(BIN / "stream-backup"), *BACKFILL, "--workers", "8"]
+    pipes = subprocess.PIPE
+    with subprocess.Popen(command, env=shell.environment, stdout=pipes, stderr=pipes, start_new_session=True) as process:
+        while len(workers_of(process)) < 2:
+            assert process.poll() is None, process.communicate()
+        os.killpg(process.pid, signal.SIGINT)
+        found = said(process).refused(130, "Interrupted")
+        assert len(found.err.strip().splitlines()) == 2, found.err
+
+
+@pytest.mark.server
+def test_a_parent_that_is_killed(kept: Kept) -> None:
+    """Nobody can tell the workers, and they end all the same."""
+    shell = kept.shell()
+    with kept.writing(shell) as process:
+        pids = list(processes_below(process.pid))
+        assert len(pids) >= 2
+        process.kill()
+        assert gone(pids)
+    goes_on(kept, shell, workers=2, segments=8)
+
+
+def after_the_first(operation: str, answer: Answer) -> Any:
+    """Answers an operation so, but not the first time: the parent has been let through."""
+    asked = []
+
+    def rule(request: Request) -> Answer | None:
+        if request.operation != operation:
+            return None
+        asked.append(request)
+        return answer if len(asked) > 1 else None
+
+    return rule
+
+
+NO_BUCKET = b"<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>"
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("rule", "code", "words"),
+    [
+        (denied("Scan"), 2, ("does not permit Scan", "user/night", "hint: The role needs the action")),
+        (denied("PutObject"), 2, ("does not permit", "hint: Check the role's S3 actions")),
+        (after_the_first("GetBucketVersioning", (404, NO_BUCKET)), 2, ("There is no bucket", "hint: Check --archive")),
+    ],
+    ids=["Scan", "PutObject", "no bucket"],
+)
+def test_an_error_in_a_worker(kept: Kept, rule: Any, code: int, words: tuple[str, ...]) -> None:
+    """Says what it would say without workers, once."""
+    kept.between.rule = rule
+    try:
+        shell = kept.shell()
+        found = shell.run(*BACKFILL, "--workers", "2").refused(code, *words)
+        assert len(found.err.splitlines()) == 2, found.err
+    finally:
+        kept.between.rule = lambda request: None
+
+
+@pytest.mark.server
+def test_rows_that_cannot_be_written(kept: Kept) -> None:
+    """Two workers list what failed as one does, and claim nothing."""
+
+    def rule(request: Request) -> Answer | None:
+        refuses = request.operation == "PutObject" and "/meta/" not in request.path
+        return denied("PutObject")(request) if refuses else None
+
+    kept.between.rule = rule
+    try:
+        shell = kept.shell()
+        for number in ("1", "2"):
+            found = shell.run(*BACKFILL, "--workers", number).refused(3, f"{ROWS} of {ROWS} items could not be written")
+            assert "AccessDenied" in found.err
+    finally:
+        kept.between.rule = lambda request: None
+    goes_on(kept, shell, workers=2, segments=4)
+
+
+@pytest.mark.server
+def test_workers_share_the_read_capacity(kept: Kept) -> None:
+    """By no moment have two workers consumed more, as the server counts, than the budget since the first page and one page of
+    each segment."""
+    units, page, segments, pages = 100.0, 10.0, 4, 10
+    answered: list[float] = []
+    started: dict[int, int] = {}
+
+    def rule(request: Request) -> Answer | None:
+        if request.operation != "Scan":
+            return None
+        segment = json.loads(request.body)["Segment"]
+        started[segment] = started.get(segment, 0) + 1
+        answered.append(time.monotonic())
+        answer: dict[str, Any] = {"Items": [], "ConsumedCapacity": {"TableName": "shared", "CapacityUnits": page}}
+        if started[segment] < pages:
+            answer["LastEvaluatedKey"] = {"id": {"S": "x"}}
+        return 200, json.dumps(answer).encode()
+
+    kept.between.rule = rule
+    try:
+        limits = ("--workers", "2", "--segments", str(segments), "--read-units", str(units))
+        kept.shell().done(*BACKFILL, *limits)
+    finally:
+        kept.between.rule = lambda request: None
+    assert started == dict.fromkeys(range(segments), pages)
+    for count, at in enumerate(sorted(answered), 1):
+        assert count * page <= units * (at - min(answered)) + segments * page
+    assert max(answered) - min(answered) < 5 * segments * pages * page / units
+
+
+@pytest.mark.server
+def test_credentials_are_asked_for_once(kept: Kept, tmp_path: Path) -> None:
+    """Whoever asks a human for an MFA code does so once a command, not once a worker."""
+    script, calls = tmp_path / "credentials.py", tmp_path / "calls"
+    secret = {"Version": 1, "AccessKeyId": "test", "SecretAccessKey": "test"}
+    script.write_text(f"open({str(calls)!r}, 'a').write('x')\nprint({json.dumps(secret)!r})\n")
+    config = tmp_path / "config"
+    config.write_text(f"[profile night]\nregion = us-east-1\ncredential_process = {sys.executable} {script}\n")
+    shell = kept.shell(AWS_CONFIG_FILE=str(config))
+    report = shell.done(*BACKFILL, "--workers", "2", "--profile", "night", "--json").json
+    assert report["counts"]["written"] == ROWS
+    assert calls.read_text() == "x"
