@@ -48,6 +48,14 @@ class History(NamedTuple):
     versions: tuple[Version, ...]
 
 
+class Object(NamedTuple):
+    """What a change is in the bucket."""
+
+    path: str
+    payload: bytes
+    metadata: dict[str, str]
+
+
 class Archive:
     """Everything in one bucket under one prefix. `schema` lets versions say their key; the handler has none."""
 
@@ -57,11 +65,12 @@ class Archive:
         self.schema = schema
         self.root = f"{prefix}{table}/"
 
-    def put(self, change: Change) -> int:
-        """Writes a change as its item's newest version; the bytes it took. The only thing the function ever does."""
-        payload = change.payload
-        self.store.put(self.root + change.name, payload, change.metadata)
-        return len(payload)
+    def object_of(self, change: Change) -> Object:
+        return Object(self.root + change.name, change.payload, change.metadata)
+
+    def put(self, change: Change) -> None:
+        """Writes a change as its item's newest version."""
+        self.store.put(*self.object_of(change))
 
     def put_baseline(self, change: Change, floor: int, *, empty: bool) -> bool:
         """Writes a scanned item unless this epoch already knows the item; whether it did.
@@ -69,8 +78,8 @@ class Archive:
         What is stamped before the epoch's floor belongs to an older life and is replaced. When the put loses to another
         writer it looks again, for the winner may itself be an old record. With `empty` nothing older can be there.
         """
-        path = self.root + change.name
-        while not self.store.create(path, change.payload, change.metadata):
+        path, payload, metadata = self.object_of(change)
+        while not self.store.create(path, payload, metadata):
             if empty:
                 return False
             found = self.store.current(path)
@@ -78,7 +87,7 @@ class Archive:
                 continue  # a delete marker came on top: create succeeds over it
             if _stamp(path, found.metadata).at >= floor:
                 return False
-            if self.store.replace(path, change.payload, change.metadata, found.etag):
+            if self.store.replace(path, payload, metadata, found.etag):
                 return True
         return True
 
@@ -102,7 +111,7 @@ class Archive:
         payload, metadata = self.store.get(version.path, version.version_id)
         try:
             change = Change.stored(payload, dict(metadata), self.schema)
-            if (change.key or self.schema) and key_hash(change.key) != version.path[len(self.root) :]:
+            if (change.key or self.schema) and change.name != version.path[len(self.root) :]:
                 raise ValueError("its key does not belong under this name")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise foreign(version.path, error) from error

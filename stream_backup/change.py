@@ -5,7 +5,7 @@
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import floor, isfinite
 from typing import Any, Self
 
@@ -33,10 +33,11 @@ class Change:
     key: Item
     stamp: Stamp
     body: bytes | None
+    name: str = field(init=False, compare=False, repr=False)
+    """The name of its item's object, hashed once."""
 
-    @property
-    def name(self) -> str:
-        return key_hash(self.key)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", key_hash(self.key))
 
     @classmethod
     def streamed(cls, record: dict[str, Any]) -> Self:
@@ -63,9 +64,7 @@ class Change:
                 by="ttl" if expired else None,
                 before=digest(encode(data["OldImage"])) if data.get("OldImage") else None,
             )
-            key = data["Keys"]
-            key_json(key)
-            return cls(key=key, stamp=stamp, body=None if kind == "remove" else encode(data["NewImage"]))
+            return cls(key=data["Keys"], stamp=stamp, body=None if kind == "remove" else encode(data["NewImage"]))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise RecordError(f"A stream record cannot be parsed: {type(error).__name__}: {error}.") from error
 

@@ -14,6 +14,7 @@ from botocore.config import Config
 
 _CONFIG = Config(
     parameter_validation=False,
+    user_agent="stream-backup",  # botocore would build its own anew for every request
     retries={"mode": "standard", "max_attempts": 8},
     max_pool_connections=64,
     account_id_endpoint_mode="disabled",

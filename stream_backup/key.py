@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Self
 
 from stream_backup.errors import UsageError
-from stream_backup.item import Item, Value, base64_text, digest
+from stream_backup.item import Item, Value, base64_text, canonical_json, digest
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 
@@ -22,7 +22,7 @@ def key_json(key: Item) -> str:
     Raises ValueError when a value is not of a key type (S, N, B).
     """
     tidy = {name: _key_value(value) for name, value in key.items()}
-    return json.dumps(tidy, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return canonical_json(tidy).decode()
 
 
 def key_hash(key: Item) -> str:
@@ -43,6 +43,8 @@ def normal_number(text: str) -> str:
 
 
 def _key_value(value: Value) -> Value:
+    if type(value) is dict and len(value) == 1 and type(value.get("S")) is str:
+        return value
     match value:
         case {"S": str(text)} if len(value) == 1:
             return {"S": text}

@@ -8,7 +8,7 @@ times expat's time on a listing, so the page is parsed here (`listing.py`) and b
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
@@ -92,7 +92,7 @@ class S3Store:
 
     def _put(self, path: str, payload: bytes, metadata: Mapping[str, str], mode: "PutMode") -> None:
         self.requests["put"] += 1
-        attributes: Attributes = dict(metadata)
+        attributes = cast("Attributes", metadata)
         obstore.put(self._objects, path, payload, attributes=attributes, mode=mode, use_multipart=False)
 
 

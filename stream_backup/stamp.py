@@ -12,6 +12,8 @@ FORMAT = "1"
 
 Kind = Literal["insert", "modify", "remove", "scan"]
 
+_KINDS = frozenset(get_args(Kind))
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
@@ -51,7 +53,7 @@ class Stamp:
             if metadata["format"] != FORMAT:
                 raise ValueError(f"format {metadata['format']!r} is unknown to this release")
             kind = metadata["kind"]
-            if kind not in get_args(Kind):
+            if kind not in _KINDS:
                 raise ValueError(f"kind {kind!r} is unknown")
             return cls(
                 at=int(metadata["at"]),

@@ -11,6 +11,7 @@ seconds of each other, or shortly after the moment.
 """
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from stream_backup.stamp import Stamp
@@ -52,7 +53,7 @@ def item_at(
     have been written late (a redrive of old batches).
     """
     best: Read | None = None
-    newest_first = sorted(versions, key=lambda version: version.written, reverse=True)
+    newest_first = sorted(versions, key=attrgetter("written"), reverse=True)
     for index, version in enumerate(newest_first):
         if latest_at(version) < (best.stamp.at if best else floor):
             break

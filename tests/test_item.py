@@ -37,6 +37,22 @@ def test_one_spelling(item: Item) -> None:
 
 
 @given(strategies.items)
+@example(
+    {"".join(map(chr, range(256))): {"S": "".join(map(chr, range(256)))}, "\uffff": {"S": "\u2028"}, "\U0001f600": {"S": ""}}
+)
+def test_the_spelling_is_that_of_the_standard_library(item: Item) -> None:
+    """Format 1 is what `json` writes with names sorted, no spaces and nothing escaped that need not be."""
+    tidied = {name: tidy(value) for name, value in item.items()}
+    assert encode(item) == json.dumps(tidied, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def test_half_a_character_is_refused() -> None:
+    """UTF-8 has no lone surrogate, so no service sends one, and nothing could read it back."""
+    with pytest.raises(ValueError, match="str"):
+        encode({"id": {"S": "\ud800"}})
+
+
+@given(strategies.items)
 def test_stable(item: Item) -> None:
     """Encoding what was decoded gives the same bytes again, so the MD5 of a stored body is that of its item."""
     body = encode(item)

@@ -1,12 +1,21 @@
 """Pages of ListObjectVersions, as S3 and its stand-ins write them."""
 
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote_plus
 from xml.parsers.expat import ExpatError
+from xml.sax.saxutils import escape
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stream_backup import listing
-from stream_backup.listing import parse
+from stream_backup.listing import parse, parse_any
 from stream_backup.store import Version
 
 MD5 = "9dd4e461268c8034f5c8564e155c67a6"
@@ -133,11 +142,81 @@ def test_a_version_cut_short_is_an_error() -> None:
         parse(page(version(), "<Version><Key>T/b</Key><VersionId>v</VersionId></Version>"))
 
 
-@pytest.mark.parametrize("status", [301, 403, 500, 503])
-def test_errors_are_left_to_botocore(status: int) -> None:
-    """An answer that is no listing is not parsed, so botocore retries or raises it."""
-    answer: dict[str, Any] = {"status_code": status, "body": b"<Error><Code>SlowDown</Code></Error>"}
-    custom: dict[str, Any] = {}
-    listing._take_over(answer, custom)  # noqa: SLF001
-    assert answer["body"].startswith(b"<Error>")
-    assert custom == {}
+PATHS = st.text(st.sampled_from("aZ09/%+é&<> "), min_size=1)
+
+
+@given(
+    st.lists(st.tuples(PATHS, st.sampled_from([MD5, f"{MD5}-3"]), st.integers(0, 2**40), st.booleans(), st.booleans())),
+    st.booleans(),
+    st.booleans(),
+)
+def test_both_readers_of_a_page_agree(found: list[tuple[str, str, int, bool, bool]], quoted: bool, truncated: bool) -> None:
+    """The expression for S3's own spelling reads what expat reads, and expat reads what it does not know."""
+    entries, expected = [], []
+    for number, (path, etag, size, owner, checksum) in enumerate(found):
+        spelled = escape(quote_plus(path) if quoted else path)
+        entry = version(spelled, f"v{number}", etag=f"&quot;{etag}&quot;").replace("<Size>5<", f"<Size>{size}<")
+        if not owner:
+            entry = entry.replace("<Owner><ID>owner</ID><DisplayName>me</DisplayName></Owner>", "")
+        if checksum:
+            extra = "<ChecksumAlgorithm>SHA256</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType><Size>"
+            entry = entry.replace("<Size>", extra)
+        entries.append(entry)
+        expected.append(Version(path, f"v{number}", 1795231959, size, etag))
+    body = page(*([URL] if quoted else []), *entries, NEXT if truncated else "", truncated=truncated)
+    assert parse(body) == parse_any(body)
+    assert parse(body).versions == expected
+
+
+class Sent:
+    """botocore's answer before its body is read."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self.body
+
+
+def client_answering(*answers: tuple[int, bytes]) -> tuple[Any, list[str]]:
+    """A boto3 client whose requests are answered with these one after another; and the requests sent."""
+    config = Config(retries={"mode": "standard", "max_attempts": 3})
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "s"}
+    client = boto3.Session().client("s3", region_name="us-east-1", config=config, **keys)
+    left, sent = list(answers), []
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        sent.append(request.url)
+        status, body = left.pop(0)
+        return AWSResponse(request.url, status, {}, Sent(body))
+
+    client.meta.events.register("before-send.s3", answer)
+    listing.install(client)
+    return client, sent
+
+
+ERROR = b'<?xml version="1.0"?>\n<Error><Code>%s</Code><Message>m</Message></Error>'
+
+
+@pytest.mark.parametrize(("status", "code"), [(500, b"InternalError"), (503, b"SlowDown"), (200, b"InternalError")])
+def test_an_error_is_left_to_botocore(status: int, code: bytes) -> None:
+    """An answer that is no page is asked for again, also the one that says 200 and holds an error."""
+    client, sent = client_answering((status, ERROR % code), (200, page(version())))
+    assert client.list_object_versions(Bucket="b")[listing.PAGE].versions == [Version("T/a", "v1", 1795231959, 5, MD5)]
+    assert len(sent) == 2
+
+
+def test_an_error_that_lasts_is_raised() -> None:
+    """As botocore's own error."""
+    client, _ = client_answering((403, ERROR % b"AccessDenied"))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.list_object_versions(Bucket="b")
+
+
+def test_botocore_never_sees_a_page() -> None:
+    """Its parser would take ten times as long as ours: it gets an empty one."""
+    client, _ = client_answering((200, page(version())))
+    seen: list[bytes] = []
+    client.meta.events.register("before-parse.s3.*", lambda response_dict, **_: seen.append(response_dict["body"]))
+    client.list_object_versions(Bucket="b")
+    assert seen == [b"<ListVersionsResult/>"]
