@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,17 @@ from hypothesis import strategies as st
 from backfill import workers
 from backfill.capacity import Capacity
 from backfill.credentials import Lent, borrowing, lend
-from backfill.segment import Checkpoint
+from backfill.segment import Checkpoint, Counts
 from backfill.share import Share
 from stream_backup.archive import Archive
 from stream_backup.coverage import Run
-from stream_backup.errors import StreamBackupError
+from stream_backup.errors import StreamBackupError, UsageError
 from stream_backup.item import Item
 from stream_backup.key import KeySchema
+from stream_backup.memory import MemoryStore
 from tests.cli import BIN, SIMPLE, Answer, Between, Request, Said, Shell, Table, denied, proxy
 from tests.servers import Aws
+from tests.test_disasters import COMPOSITE, START, Scanned, wire_rows
 
 ROWS = 400
 SOON = 15
@@ -168,6 +171,49 @@ def test_one_worker_a_core(cores: int, expected: int, monkeypatch: pytest.Monkey
     assert workers.default_workers() == expected
 
 
+# Workers without AWS
+
+
+def _in_memory(_: Any) -> tuple[Any, Archive]:
+    return Scanned(wire_rows(30)), Archive(MemoryStore(time.time), "", "Users", COMPOSITE)
+
+
+def _refused(folder: Path, _: Any) -> tuple[Any, Archive]:
+    """One worker is, and the other never gets anywhere."""
+    try:
+        (folder / "first").touch(exist_ok=False)
+    except FileExistsError:
+        time.sleep(600)
+    raise UsageError("It is not there.", "Look elsewhere.")
+
+
+def _share(segments: int) -> Share:
+    run = Run("r", "", 0, START, START, complete=False, counts={"segments": segments})
+    return Share(run, empty=True, asked=START, kept=dict.fromkeys(range(segments)))
+
+
+def _nobody() -> Lent:
+    raise AssertionError("nobody asked")
+
+
+def test_counts_add_up() -> None:
+    """What the parent is told as it goes is what it is told in the end."""
+    told = Counts()
+    whole = workers.Workers(2, _in_memory, _nobody).scan(_share(3), Capacity(None), told.add)
+    assert whole.record() == told.record() == {"read": 30, "written": 30, "already_there": 0, "failed": 0}
+    assert multiprocessing.active_children() == []
+
+
+def test_the_error_of_one_ends_all(tmp_path: Path) -> None:
+    """It is raised as it was, says where it came from, and no other worker is left."""
+    crew = workers.Workers(2, partial(_refused, tmp_path), _nobody)
+    with pytest.raises(UsageError, match="It is not there") as found:
+        crew.scan(_share(2), Capacity(None), lambda _: None)
+    assert found.value.hint == "Look elsewhere."
+    assert "in _refused" in found.value.__notes__[0]
+    assert multiprocessing.active_children() == []
+
+
 # The command
 
 
@@ -261,9 +307,8 @@ def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
     return [pid for pid, command in processes_below(process.pid).items() if "spawn_main" in command]
 
 
-def gone(pids: list[int]) -> bool:
-    """Whether they are, soon."""
-    deadline = time.monotonic() + SOON
+def gone(pids: list[int], within: float = SOON) -> bool:
+    deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         if not any(_alive(pid) for pid in pids):
             return True
@@ -304,15 +349,18 @@ def test_two_workers_give_the_same_archive_as_one(kept: Kept) -> None:
 
 
 @pytest.mark.server
-def test_a_worker_that_is_killed(kept: Kept) -> None:
-    """The command ends with 3 and takes the other worker along; by another number of workers it goes on."""
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [(signal.SIGKILL, 3, ("died", "-9", "goes on")), (signal.SIGTERM, 130, ("Interrupted", "goes on"))],
+)
+def test_a_worker_that_is_killed(kept: Kept, number: int, code: int, words: tuple[str, ...]) -> None:
+    """The command ends, and takes the other worker along; by another number of workers it goes on."""
     shell = kept.shell()
     with kept.writing(shell) as process:
         pids = workers_of(process)
         assert len(pids) == 2
-        os.kill(pids[0], signal.SIGKILL)
-        found = said(process).refused(3, "died", "-9")
-        assert "goes on" in found.err
+        os.kill(pids[0], number)
+        said(process).refused(code, *words)
         assert gone(pids)
     assert len(held(kept.aws, shell)) < ROWS
     goes_on(kept, shell, workers=1, segments=8)
@@ -354,13 +402,16 @@ def test_interrupted_as_the_workers_start(kept: Kept) -> None:
 
 @pytest.mark.server
 def test_a_parent_that_is_killed(kept: Kept) -> None:
-    """Nobody can tell the workers, and they end all the same."""
+    """Ctrl-C is nothing to a worker, but the end of its parent is, though nobody can tell it and its requests hang."""
     shell = kept.shell()
-    with kept.writing(shell) as process:
-        pids = list(processes_below(process.pid))
-        assert len(pids) >= 2
+    with kept.writing(shell) as process, kept.slow("PutObject", SOON):
+        pids, below = workers_of(process), list(processes_below(process.pid))
+        for pid in pids:
+            os.kill(pid, signal.SIGINT)
+        time.sleep(0.5)
+        assert workers_of(process) == pids
         process.kill()
-        assert gone(pids)
+        assert gone(below, SOON / 2)
     goes_on(kept, shell, workers=2, segments=8)
 
 
