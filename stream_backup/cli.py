@@ -12,6 +12,7 @@ from restore.command import restore
 from stream_backup.commands.demo import demo
 from stream_backup.commands.disable import disable
 from stream_backup.commands.enable import enable
+from stream_backup.commands.estimate import estimate
 from stream_backup.commands.follow import follow
 from stream_backup.commands.history import history
 from stream_backup.commands.redrive import redrive
@@ -42,7 +43,7 @@ def cli() -> None:
     """
 
 
-for command in (demo, enable, disable, follow, backfill, restore, history, status, verify, redrive):
+for command in (demo, estimate, enable, disable, follow, backfill, restore, history, status, verify, redrive):
     cli.add_command(command)
 
 
