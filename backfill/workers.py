@@ -42,7 +42,7 @@ class Workers:
     def scan(self, share: Share, capacity: Capacity, progress: Callable[[Counts], None]) -> Counts:
         """As `Share.scan`, from the main thread. Raises what ended a worker, and leaves none behind."""
         spawn = get_context("spawn")  # a fork would take boto3's and obstore's connections and threads along
-        resource_tracker.ensure_running()  # else the first worker starts it, and Python 3.11 then lets Ctrl-C in again
+        resource_tracker.ensure_running()  # else the first worker starts it, which lets Ctrl-C in again
         started: dict[Pipe, BaseProcess] = {}
         try:
             for part in share.deal(self.number):
