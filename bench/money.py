@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import boto3
 from ministack.services.dynamodb import _item_size_bytes as item_size
@@ -31,6 +31,9 @@ from stream_backup.demo.embedded import environment, free_url, serve, settings
 TABLE, BUCKET = "estimated", "estimates"
 APART = 8
 """Seconds between the backfill and the changes: versions written closer together are both read by a restore."""
+
+WORKERS = ("--workers", "1")
+"""So that a table is scanned in as many segments on every machine."""
 
 PROGRAM = str(Path(sys.executable).with_name("stream-backup"))
 Item = dict[str, dict[str, str]]
@@ -52,7 +55,7 @@ class Meter:
 
     def after(self, operation: str, path: str, request: bytes, answer: bytes) -> bytes:
         """Counts it; the answer as AWS would give it."""
-        counts = Counter({operation: 1, f"{operation} meta": int("/meta/" in path)})
+        counts = Counter({operation: 1, f"{operation} meta": int("/meta/" in unquote(path))})
         if operation == "Scan" and json.loads(request).get("ConsistentRead"):
             size = sum(map(item_size, json.loads(answer)["Items"]))
             counts["RCU"] = max(1, -(-size // 4096))
@@ -161,7 +164,7 @@ class Compared:
                 yield step, name, count, self.counted[step].get(name, 0)
 
 
-def compare(items: list[Item], changes: int, *options: str) -> Compared:
+def compare(items: list[Item], changes: int) -> Compared:
     """The whole life of one table: an estimate; then the real thing, counted. Every tenth change makes a new item."""
     with (
         serve(free_url()) as upstream,
@@ -171,10 +174,10 @@ def compare(items: list[Item], changes: int, *options: str) -> Compared:
     ):
         table = _table(upstream.url, items)
         meter.described = {"ItemCount": len(items), "TableSizeBytes": sum(map(item_size, items))}
-        given = ("--changes-per-month", str(changes), "--months", "1", "--json", *options)
+        given = ("--changes-per-month", str(changes), "--months", "1", "--json", *WORKERS)
         estimate = json.loads(run("estimate", TABLE, *given))
         run("enable", TABLE, "--stream-only")
-        counted = {"backfill": _counted(meter, "backfill", TABLE)}
+        counted = {"backfill": _counted(meter, "backfill", TABLE, *WORKERS)}
         time.sleep(APART)
         for number in range(changes):
             item = items[number * len(items) // changes]

@@ -15,7 +15,7 @@ from stream_backup.change import metadata_size
 from stream_backup.connection import Connection
 from stream_backup.errors import UsageError
 from stream_backup.estimate.facts import Capacity, Function
-from stream_backup.estimate.model import GB, MONTH, READ_SHARE
+from stream_backup.estimate.rates import GB, MONTH, READ_SHARE
 from stream_backup.estimate.sizes import Sizes
 from stream_backup.item import digest
 from stream_backup.mapping import BATCH, WINDOW

@@ -11,6 +11,7 @@ from stream_backup.estimate.sizes import Sizes
 from stream_backup.item import Item
 
 OLD = "DescribeTable's, up to six hours old"
+HALF = "Write units are rounded up item by item, so they may be off by half a unit an item."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def measure(
     name, count, size = found["TableName"], int(found.get("ItemCount") or 0), int(found.get("TableSizeBytes") or 0)
     if item_bytes is not None:
         number = _given(items) or f"The number of items is {OLD}."
-        unseen = "The items' bytes are as given: write units, of each item by itself, may be 15 % off."
+        unseen = f"The items' bytes are as given. {HALF}"
         return Measured(count if items is None else items, Sizes.of_mean(item_bytes), (number, unseen))
     page = _page(dynamodb, name) if sampling else None
     if page and not page.more:
@@ -50,7 +51,7 @@ def measure(
         return Measured(wanted, Sizes.of_sample(page.items, mean), (*notes, looked))
     if mean is None and wanted:
         raise UsageError(f"Nothing says how large the items of {name} are.", "Pass --item-bytes N.")
-    unseen = "No items were looked at: write units, of each item by itself, may be 15 % off."
+    unseen = f"No items were looked at. {HALF}"
     return Measured(wanted, Sizes.of_mean(mean or 1), (*notes, unseen) if wanted else notes)
 
 

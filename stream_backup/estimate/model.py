@@ -1,6 +1,6 @@
 """The arithmetic: facts about a table → requests, capacity and seconds of a backfill, a month of capture and a restore.
 
-Requests are those that the code sends, one by one. Rates are what was measured (docs/performance.md) or what AWS documents.
+Requests are those that the code sends, one by one; `rates` has the numbers it reckons with.
 """
 
 from dataclasses import dataclass
@@ -8,52 +8,9 @@ from math import ceil, sqrt
 from statistics import NormalDist
 
 from stream_backup.archive import SHARDS
+from stream_backup.estimate import rates
 from stream_backup.estimate.facts import Facts
 from stream_backup.estimate.sizes import KB
-
-MB = 1024 * KB
-GB = 1024 * MB
-MONTH = 30 * 24 * 3600
-
-SEGMENTS = 4
-"""Segments that `backfill` scans at once in each of its processes, unless told otherwise."""
-
-READ_SHARE = 0.5
-"""Of a provisioned table's read capacity, which `backfill` uses unless told otherwise."""
-
-LISTED = 1000
-"""Versions in a page of a listing."""
-
-BATCH = 25
-"""Items in a BatchWriteItem."""
-
-BACKFILL_META = {"PUT": 3, "LIST": 14, "GET": 7}
-RESTORE_META = {"LIST": 10, "GET": 5}
-"""Requests for what is known of the archive, of one stream and its first run. tests/test_estimate.py counts them."""
-
-BACKFILL_RATE, TABLE_RATE, FILE_RATE = 2249, 1589, 1749
-"""Items a second of one process, 10 ms an answer, items of 640 bytes: measured on 2026-11-21 (docs/performance.md)."""
-
-S3_PUTS = 3500
-"""A second, of one prefix, until S3 has spread it (Amazon S3 User Guide, "Optimizing Amazon S3 performance")."""
-
-LISTING_RATE = 80_000
-"""Versions a second through the parsers of listings, 12 µs each: measured on 2026-11-21 (docs/performance.md)."""
-
-BANDWIDTH = 50 * MB
-"""Bytes a second between AWS and where the command runs. An assumption."""
-
-CALL_SECONDS, CHANGE_SECONDS = 0.05, 0.0045
-"""Of a call of the function, and of each change in it: half a second for a hundred. An assumption."""
-
-CALL_LOG = 1000
-"""Bytes of log a call: its metrics take 500, START, END and REPORT the rest."""
-
-METRICS = 5
-"""Custom metrics of one table: changes, tombstones, bytes, failures, lag."""
-
-PAYLOAD = 6 * MB
-"""Bytes of a call, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +38,26 @@ def pages(total: float, parts: int, page: float, spread: float = 1.0) -> float:
 
 
 def backfill(facts: Facts) -> Part:
-    """One PUT an item, one PUT a page to keep how far it is; a page is 1 MB or less, charged by the started 4 KB."""
+    """One PUT an item, one PUT a page to keep how far it is; a page is 1 rates.MB or less, charged by the started 4 KB."""
     size, items = facts.sizes, facts.items
-    scans = pages(items * size.mean, SEGMENTS * facts.workers, MB - size.spread / 2, size.spread)
+    scans = pages(items * size.mean, rates.SEGMENTS * facts.workers, rates.MB - size.spread / 2, size.spread)
     read = items * size.mean / (4 * KB) + scans / 2
-    puts = items + scans + BACKFILL_META["PUT"]
+    puts = items + scans + rates.BACKFILL_META["PUT"]
     seconds, limit = _slowest(
         {
-            "this program": items / (BACKFILL_RATE * facts.workers),
-            "S3, which takes 3,500 PUT a second of a prefix at first": items / S3_PUTS,
+            "this program": items / (rates.BACKFILL_RATE * facts.workers),
+            "S3, which takes 3,500 PUT a second of a prefix at first": items / rates.S3_PUTS,
             "the table's read capacity": read / facts.capacity.read if facts.capacity.read else 0.0,
-            "the network": items * max(size.mean, facts.version) / BANDWIDTH,
+            "the network": items * max(size.mean, facts.version) / rates.BANDWIDTH,
         }
     )
     return Part(
-        requests={"PUT": puts, "LIST": BACKFILL_META["LIST"], "GET": BACKFILL_META["GET"], "Scan": scans},
+        requests={"PUT": puts, "LIST": rates.BACKFILL_META["LIST"], "GET": rates.BACKFILL_META["GET"], "Scan": scans},
         capacity={"RCU": read},
         priced={
             "s3-put": puts,
-            "s3-list": BACKFILL_META["LIST"],
-            "s3-get": BACKFILL_META["GET"],
+            "s3-list": rates.BACKFILL_META["LIST"],
+            "s3-get": rates.BACKFILL_META["GET"],
             "dynamodb-read": read * facts.capacity.on_demand,
         },
         seconds=seconds,
@@ -112,22 +69,22 @@ def backfill(facts: Facts) -> Part:
 def capture(facts: Facts) -> Part:
     """A month of changes that come evenly: one PUT each, and a call for as many as come within the window after the first."""
     changes, function = facts.changes or 0.0, facts.function
-    each = changes / MONTH / (facts.shards * function.factor)
-    most = max(1.0, PAYLOAD / (2 * facts.sizes.body + KB))  # a record holds both images
+    each = changes / rates.MONTH / (facts.shards * function.factor)
+    most = max(1.0, rates.PAYLOAD / (2 * facts.sizes.body + KB))  # a record holds both images
     together = min(float(function.batch), most, 1 + each * function.window)
     calls = changes / together
-    busy = calls * CALL_SECONDS + changes * CHANGE_SECONDS
+    busy = calls * rates.CALL_SECONDS + changes * rates.CHANGE_SECONDS
     return Part(
         requests={"PUT": changes, "Lambda": calls},
-        capacity={"GB-s": busy * function.memory / KB},
+        capacity={"rates.GB-s": busy * function.memory / KB},
         priced={
             "s3-put": changes,
             "lambda-requests": calls,
             "lambda-seconds": busy * function.memory / KB,
-            "cloudwatch-metrics": METRICS,
-            "cloudwatch-logs": calls * CALL_LOG / GB,
+            "cloudwatch-metrics": rates.METRICS,
+            "cloudwatch-logs": calls * rates.CALL_LOG / rates.GB,
         },
-        seconds=function.window + CALL_SECONDS + together * CHANGE_SECONDS,
+        seconds=function.window + rates.CALL_SECONDS + together * rates.CHANGE_SECONDS,
         stored=changes * facts.version,
     )
 
@@ -135,12 +92,12 @@ def capture(facts: Facts) -> Part:
 def restore(facts: Facts, *, to_file: bool) -> Part:
     """One GET an item; one LIST for 1,000 versions, of each shard by itself; into a table 25 items a request."""
     size, items, capacity = facts.sizes, facts.items, facts.capacity
-    lists = pages(facts.versions, len(SHARDS), LISTED) + RESTORE_META["LIST"]
-    gets = items + RESTORE_META["GET"]
+    lists = pages(facts.versions, len(SHARDS), rates.LISTED) + rates.RESTORE_META["LIST"]
+    gets = items + rates.RESTORE_META["GET"]
     times = {
-        "this program": items / (FILE_RATE if to_file else TABLE_RATE),
-        "the listing of versions": facts.versions / LISTING_RATE,
-        "the network": items * max(size.mean, facts.version) / BANDWIDTH,
+        "this program": items / (rates.FILE_RATE if to_file else rates.TABLE_RATE),
+        "the listing of versions": facts.versions / rates.LISTING_RATE,
+        "the network": items * max(size.mean, facts.version) / rates.BANDWIDTH,
     }
     priced = {"s3-list": lists, "s3-get": gets}
     if to_file:
@@ -152,7 +109,7 @@ def restore(facts: Facts, *, to_file: bool) -> Part:
     seconds, limit = _slowest(times)
     hours = ceil(seconds / 3600)
     return Part(
-        requests={"LIST": lists, "GET": gets, "BatchWriteItem": pages(items, len(SHARDS), BATCH) if items else 0.0},
+        requests={"LIST": lists, "GET": gets, "BatchWriteItem": pages(items, len(SHARDS), rates.BATCH) if items else 0.0},
         capacity={"WCU": units + items * facts.index_units},
         priced=priced
         | {

@@ -1,15 +1,16 @@
 """An estimate as it is told: `record` for machines, `print` for people. Both say what was assumed."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import click
 
+from stream_backup.estimate.assumptions import assumptions
 from stream_backup.estimate.facts import Facts
-from stream_backup.estimate.model import BANDWIDTH, GB, MB, Part, backfill, capture, restore, storage
+from stream_backup.estimate.model import Part, backfill, capture, restore, storage
 from stream_backup.estimate.prices import Prices
+from stream_backup.estimate.rates import GB, MB
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Estimate:
         found["restore"] = {"versions": facts.versions, "months": facts.months}
         found["restore"] |= {name: self._record(name) for name in ("into_table", "to_file")}
         found["month_usd"] = {"first": self.month(1), "last": self.month(facts.months)}
-        return found | {"prices": {"region": prices.region, "date": prices.date}, "assumptions": list(self.assumptions())}
+        return found | {"prices": {"region": prices.region, "date": prices.date}, "assumptions": self.assumptions}
 
     def _record(self, name: str) -> dict[str, Any]:
         part, usd = self.parts[name], self.usd(name)
@@ -84,7 +85,7 @@ class Estimate:
             once += f", then {_usd(first)} in the first month{grows}, storage included"
         click.echo(f"in all      {once}")
         click.echo("This is an estimate. It assumes:")
-        for line in self.assumptions():
+        for line in self.assumptions:
             click.echo(f"  - {line}")
 
     def _block(self, name: str, stored: str = "") -> None:
@@ -101,36 +102,10 @@ class Estimate:
         each = f": {', '.join(f'{service} {_usd(cost)}' for service, cost in usd.items())}" if len(usd) > 1 else ""
         click.echo(f"  cost      {_usd(sum(usd.values()))}{each}")
 
-    def assumptions(self) -> Iterator[str]:
-        facts, function, prices = self.facts, self.facts.function, self.prices
-        yield f"Prices are list prices of {prices.region} as of {prices.date}, without free tiers."
-        if self.region != prices.region:
-            yield f"The table is in {self.region}, where prices differ: --prices FILE takes them."
-        yield from self.notes
-        if facts.changes is not None and not self.by_hand:
-            yield (
-                "Changes are the write units of the last 14 days in CloudWatch, by the mean item's: transactional writes count "
-                "twice in them, and so do writes that change nothing; deletes count by what they delete."
-            )
-        yield (
-            f"Changes come evenly, over {facts.shards} shards: the function is called after {function.window} s, for "
-            "whatever came. Changes in bursts take fewer calls."
-        )
-        where = "deployed" if self.deployed else "the template has it"
-        yield f"The function is as {where}: {function.memory} MB. A call takes 50 ms, and 4.5 ms for each change."
-        if facts.versions_per_item is None:
-            yield f"After {facts.months} months each item has one version of its backfill, and every change one: --months."
-        if facts.capacity.on_demand:
-            yield "An on-demand table gives 12,000 read units a second or what it is warm for, a new one takes 4,000 write units."
-        else:
-            yield "A backfill uses half the provisioned read units, which are paid anyway; a new table has the same capacity."
-        if facts.index_units:
-            yield "A new table's indexes are written too, as large as the table's are now."
-        yield (
-            f"A backfill in {facts.workers} processes, a restore in one, at the rates measured (docs/performance.md) with items of "
-            f"about 640 bytes; {BANDWIDTH / MB:,.0f} MB/s to AWS, in the Region of the table: elsewhere, data transfer out is paid."
-        )
-        yield "S3 Standard, encrypted by S3's own keys. Alarms and dashboard of the stack are not in it, nor a new table's storage."
+    @property
+    def assumptions(self) -> list[str]:
+        facts, prices = self.facts, self.prices
+        return list(assumptions(facts, prices, self.region, self.notes, by_hand=self.by_hand, deployed=self.deployed))
 
 
 def _usd(amount: float) -> str:
