@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 from ministack.services.dynamodb import _item_size_bytes
@@ -22,10 +23,11 @@ from function.copy_modules import closure
 from restore.writer import BATCH
 from stream_backup.estimate import model, rates
 from stream_backup.estimate.facts import Capacity, Facts, Function
-from stream_backup.estimate.look import MEMORY, capacity_of, index_units, shards_of, workers_here
+from stream_backup.estimate.look import MEMORY, capacity_of, function_of, index_units, shards_of, workers_here
 from stream_backup.estimate.prices import Prices
 from stream_backup.estimate.sizes import KB, LARGEST, Sizes, item_size
 from stream_backup.item import Item
+from stream_backup.stack import Stack
 from tests import strategies
 from tests.cli import Shell, Table, denied, proxy
 from tests.servers import REGION, Aws
@@ -278,6 +280,40 @@ def test_indexes_are_written_too() -> None:
     assert index_units(described(), sizes) == 0
     assert index_units(described(GlobalSecondaryIndexes=[whole]), sizes) == 5.4
     assert index_units(described(LocalSecondaryIndexes=[sparse], GlobalSecondaryIndexes=[whole]), sizes) == 5.4 + 0.1
+
+
+class Account:
+    """A connection with a stack, or without one; of the function it may say how large it is, or may not."""
+
+    def __init__(self, settings: dict[str, int] | None, memory: int | None) -> None:
+        named = Stack(
+            "stream-backup", "s3://backups", "backup", "arn:aws:lambda:x:1:function:backup", None, "*", settings or {}
+        )
+        self.stack = named if settings is not None else None
+        self.session = self
+        self._memory = memory
+
+    def client(self, name: str, **settings: Any) -> "Account":
+        return self
+
+    def get_function_configuration(self, **asked: str) -> dict[str, int]:
+        if self._memory is None:
+            raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetFunctionConfiguration")
+        return {"MemorySize": self._memory}
+
+
+@pytest.mark.parametrize(
+    ("settings", "memory", "function"),
+    [
+        (None, 2048, FUNCTION),
+        ({"BatchSize": 50, "MaximumBatchingWindowInSeconds": 5, "ParallelizationFactor": 2}, 1024, Function(50, 5, 2, 1024)),
+        ({"BatchSize": 50}, None, Function(50, 1, 1, 512)),
+    ],
+)
+def test_the_function_is_as_deployed(settings: dict[str, int] | None, memory: int | None, function: Function) -> None:
+    """Where there is a stack; and by the template where there is none, or it may not be looked at."""
+    account: Any = Account(settings, memory)
+    assert function_of(account) == (function, account.stack)
 
 
 @pytest.mark.server
