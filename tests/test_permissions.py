@@ -19,7 +19,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from stream_backup.archive import Archive
+from stream_backup.change import Change
+from stream_backup.item import encode
 from stream_backup.key import KeySchema
+from stream_backup.stamp import Stamp
 from tests import sam
 from tests.cli import SIMPLE, Said, Shell, Table, next_second
 from tests.servers import REGION
@@ -348,6 +351,23 @@ def test_a_restore_that_may_not_see_failures_says_so(deployed: Deployed) -> None
         assert "out of sight" in unread.err
     finally:
         s3.delete_object(Bucket=bucket, Key=key)
+
+
+def test_a_restorer_verifies(deployed: Deployed) -> None:
+    """With the same policy a table is compared with its archive; a row that is only there is read again, which needs GetItem."""
+    user, key = deployed.user("RestorerPolicyArn"), {"id": {"S": "never-was"}}
+    said = deployed.run(user, "verify", "orders", "--json")
+    assert said.code == 0, said
+    assert said.json["equal"] == len(ROWS)
+    archive = Archive(deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders", KeySchema(SIMPLE))
+    now = int(time.time())
+    archive.put(Change(key, Stamp(now, 1, now, "insert"), encode(key)))
+    try:
+        assert deployed.run(user, "verify", "orders", "--json").json["extra"] == 1
+        denied = deployed.run(deployed.user("RestorerPolicyArn", without="RewindTables"), "verify", "orders")
+        denied.refused(2, "does not permit GetItem")
+    finally:
+        archive.put(Change(key, Stamp(now, 2, now, "remove"), None))
 
 
 def test_a_restorer_cannot_write_to_the_archive(deployed: Deployed) -> None:

@@ -1,9 +1,12 @@
 """`verify` says of each row whether the archive has it: exactly what is wrong, and nothing that is merely under way."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Event, Thread
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import event, given
@@ -14,15 +17,23 @@ from backfill.capacity import Capacity
 from restore.order import GRACE, Order
 from stream_backup.archive import Archive, History
 from stream_backup.change import Change
+from stream_backup.coverage import Run, Stream
+from stream_backup.dynamodb import DynamoDB
 from stream_backup.item import Item, digest, encode
-from stream_backup.key import key_hash
+from stream_backup.key import KeySchema, key_hash
 from stream_backup.memory import MemoryStore
+from stream_backup.meta import Meta
+from stream_backup.moment import iso
+from stream_backup.stamp import Stamp
 from stream_backup.store import Version
 from stream_backup.timeline import FOREVER, LATE
 from tests import laws
+from tests.cli import COMPOSITE, SIMPLE, Answer, Between, Request, Said, Shell, Table, archive_server, proxy
+from tests.fake_dynamodb import FakeDynamoDB
 from tests.model import DAY, NAME, SCHEMA, VALUES
 from tests.process import Inline, Process, Stop, pause
 from tests.profiles import histories
+from tests.servers import Aws
 from tests.world import World, patched
 from verify.compare import Pair, Patience, Row, Suspect, depth, listed_equal, paired, weigh
 from verify.look import Looks
@@ -105,6 +116,13 @@ PATIENCE = Patience(10.0, 130.0)
 def test_how_looks_are_weighed(live: str | None, archived: str | None, newest: str, now: float, expected: object) -> None:
     """A difference is one when nothing moved on either side for long enough; what moves to the end is not judged."""
     assert weigh(SUSPECT, live, archived, newest, now, PATIENCE) == expected
+
+
+def test_where_nobody_reads_nothing_is_waited_for() -> None:
+    """The second look decides, unless the row has changed between the two."""
+    hasty = Patience(0.0, 120.0)
+    assert weigh(SUSPECT, A, B, "1", 101.0, hasty) == "differs"
+    assert weigh(SUSPECT, C, B, "1", 101.0, hasty) == Suspect("x", "{}", (A, C), "1", 101.0)
 
 
 def test_a_row_that_stays_away_is_extra() -> None:
@@ -209,16 +227,29 @@ class Verified:
         return {key_hash(json.loads(example.key)): example.kind for example in self.tally.examples}
 
 
+class Consistent:
+    """A table that is asked for nothing but consistent reads."""
+
+    def __init__(self, dynamodb: FakeDynamoDB) -> None:
+        self._dynamodb = dynamodb
+
+    def call(self, operation: str, request: Any) -> Any:
+        assert operation in ("scan", "get_item")
+        assert request["ConsistentRead"]
+        return self._dynamodb.call(operation, request)
+
+
 def verified(world: World, *, opaque: bool = False) -> Verified:
     """The whole of `verify` over this world. `opaque`: ETags are no MD5."""
+    table = cast(DynamoDB, Consistent(world.dynamodb))
     store = Opaque(world.store.s3_now) if opaque else MemoryStore(world.store.s3_now)
     store.objects = world.store.objects
     archive, tally, rows = Archive(store, "backups/", NAME, SCHEMA), Tally(), Rows()
     try:
-        Scan(world.dynamodb, NAME, SCHEMA, 2, Capacity(None), Stop(), lambda _: None).into(rows)
+        Scan(table, NAME, SCHEMA, 2, Capacity(None), Stop(), lambda _: None).into(rows)
         found = world.survey()
         floor = Order(NAME, found.now, None, None, found).floor_now
-        looks = Looks(world.dynamodb, archive, Inline(world.random), Capacity(None), Stop(), tally, floor, found.lateness)
+        looks = Looks(table, archive, Inline(world.random), Capacity(None), Stop(), tally, floor, found.lateness)
         looks.settle(looks.compare(rows, lambda _: None), rows.count, GRACE, lambda: None)
     finally:
         rows.close()
@@ -465,6 +496,44 @@ def test_a_row_that_is_always_changing_is_busy() -> None:
     assert said[0].kinds == {key_hash(key(0)): "busy", key_hash(key(1)): "differs"}
 
 
+def test_a_row_that_goes_back_and_forth_is_busy() -> None:
+    """It is A whenever it is looked at, and its archive is a step behind at B each time: what comes in there is change enough."""
+    world = begun(1, [(0, 0)])
+    shard = world.model.streams[-1].shards[int(key_hash(key(0)), 16) % 2]
+    process, said = watched(world)
+    while process.alive:
+        write(world, 0, 1)
+        for record in shard[-2:]:
+            world.archive.put(Change.streamed(record.event))
+        write(world, 0, 0)
+        process.step()
+    assert said[0].kinds == {key_hash(key(0)): "busy"}
+
+
+def test_an_item_that_was_removed_again_is_no_row() -> None:
+    """Removed, made and removed again within a day: it is read, and counted nowhere."""
+    world = begun(1, [(0, 0), (1, 1)])
+    for value in (-1, 1, -1):
+        world.model.tick(60)
+        write(world, 0, value)
+        deliver(world)
+    found = verified(world)
+    assert (found.tally.counts["equal"], found.tally.wrong) == (1, 0)
+
+
+def test_an_archive_that_becomes_unreadable() -> None:
+    """A version nobody here wrote may also come while a row is looked at again."""
+    world = begun(1, [(0, 0)])
+    lose(world, 0, 1)
+    start = world.model.now
+    process, said = watched(world)
+    while process.alive:
+        process.step()
+        if start + 2 < world.model.now < start + 5:
+            MemoryStore.put(world.store, f"backups/{NAME}/{key_hash(key(0))}", b"{}", {})
+    assert said[0].kinds == {key_hash(key(0)): "unreadable"}
+
+
 def test_a_version_nobody_here_wrote_is_unreadable() -> None:
     """Not busy, not different: the archive cannot say what the item is; and a delete marker changes nothing."""
     world = begun(1, [(0, 0), (1, 1)])
@@ -476,3 +545,263 @@ def test_a_version_nobody_here_wrote_is_unreadable() -> None:
     assert (example.kind, key_hash(json.loads(example.key))) == ("unreadable", key_hash(key(0)))
     assert "not a version this format wrote" in example.reason
     assert found.tally.counts["equal"] == 1
+
+
+# ------------------------------------------------------------------------------------------------------- as it is typed
+
+
+def order(number: int, note: str) -> Item:
+    return {
+        "pk": {"S": f"kunde#{number} é"},
+        "sk": {"N": str(number)},
+        "note": {"S": note},
+        "price": {"N": "10.25"},
+        "tags": {"SS": ["new", "eu"]},
+        "raw": {"M": {"b": {"B": bytes([number % 256])}, "none": {"NULL": True}, "list": {"L": []}}},
+    }
+
+
+def order_key(number: int) -> Item:
+    return {name: order(number, "")[name] for name in ("pk", "sk")}
+
+
+ROWS = 40
+SOON = 15
+"""Seconds in which an interrupted command must have ended, on a machine that runs other tests."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A table and its archive, which are equal: every fourth row was changed since the backfill, and a few are gone."""
+
+    shell: Shell
+    table: Table
+    bucket: str
+
+    def path(self, number: int) -> str:
+        return f"production/{self.table.name}/{key_hash(order_key(number))}"
+
+    def take_out(self, number: int) -> None:
+        """Somebody deletes the newest version of this item for good."""
+        s3 = self.shell.aws.client("s3")
+        newest = s3.list_object_versions(Bucket=self.bucket, Prefix=self.path(number))["Versions"][0]
+        s3.delete_object(Bucket=self.bucket, Key=newest["Key"], VersionId=newest["VersionId"])
+
+    def verify(self, *words: str) -> Said:
+        return self.shell.run("verify", self.table.name, *words)
+
+
+def keep(url: str, name: str) -> Kept:
+    aws = Aws(url)
+    bucket = aws.bucket()
+    shell, table = Shell(aws, f"s3://{bucket}/production"), Table.create(aws, name, COMPOSITE)
+    table.put_many([order(number, "first") for number in range(ROWS)])
+    shell.done("enable", name, "--stream-only")
+    shell.done("backfill", name, "--workers", "1")
+    table.put(*(order(number, "second") for number in range(0, ROWS, 4)))
+    table.delete(*(order_key(number) for number in (1, 2, 3)))
+    shell.done("follow", name, "--once")
+    return Kept(shell, table, bucket)
+
+
+@pytest.fixture(scope="module")
+def between(ministack_url: str) -> Iterator[Between]:
+    with proxy(ministack_url) as found:
+        yield found
+
+
+@pytest.mark.server
+def test_an_unchanged_table(ministack_url: str, between: Between) -> None:
+    """Every row is equal, and of the items in the archive nothing is fetched: no GET and no HEAD reaches the bucket."""
+    kept = keep(ministack_url, "unchanged")
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        asked.append(f"{request.operation} {request.path}")
+
+    between.rule = note
+    said = Shell(between.aws, kept.shell.archive).done("verify", "unchanged", "--segments", "3", "--json")
+    between.rule = lambda request: None
+    assert said.json == {
+        "table": "unchanged",
+        "covered": True,
+        "equal": ROWS - 3,
+        **dict.fromkeys(("differs", "missing", "extra", "unreadable", "busy"), 0),
+        "examples": [],
+        "versions_listed": ROWS + ROWS // 4 + 3,
+        "requests": {"list": 16, "get": 0, "head": 0},
+    }
+    assert not [each for each in asked if each.startswith(("GetObject", "HeadObject")) and "/meta/" not in each]
+    assert not [each for each in asked if each.startswith(("GetItem", "Put", "Delete"))]
+    printed = kept.verify()
+    assert printed.code == 0
+    assert printed.out == ""
+    assert "37 rows are in the archive as they are in the table.\n" in printed.err
+    assert "0 GET, 0 HEAD" in printed.err
+
+
+@pytest.mark.server
+def test_what_is_wrong_is_counted_and_named(ministack_url: str) -> None:
+    """Behind the archive's back a row was changed, one was made, one removed; of others the archive lost the only version, has
+    one that nobody here wrote, or a delete marker, which changes nothing. Exit code 5."""
+    kept = keep(ministack_url, "wrong")
+    s3 = kept.shell.aws.client("s3")
+    kept.table.put(order(5, "behind"), order(100, "made"))
+    kept.table.delete(order_key(6))
+    kept.shell.done("follow", "wrong", "--once")
+    for number in (5, 100, 6, 7):
+        kept.take_out(number)
+    s3.put_object(Bucket=kept.bucket, Key=kept.path(9), Body=b"not ours")
+    s3.delete_object(Bucket=kept.bucket, Key=kept.path(10))
+    said = kept.verify("--json")
+    assert said.code == 5, said
+    found = said.json
+    assert {kind: found[kind] for kind in ("equal", "differs", "missing", "extra", "unreadable", "busy")} == {
+        "equal": ROWS - 3 + 1 - 5,
+        "differs": 1,
+        "missing": 2,
+        "extra": 1,
+        "unreadable": 1,
+        "busy": 0,
+    }
+    assert {(each["kind"], each["key"]["sk"]["N"]) for each in found["examples"]} == {
+        ("differs", "5"),
+        ("missing", "7"),
+        ("missing", "100"),
+        ("extra", "6"),
+        ("unreadable", "9"),
+    }
+    printed = kept.verify().refused(
+        5, "5 rows of wrong are not in the archive as they are in the table.", "history wrong '{"
+    )
+    for line in ('differs in the archive: {"pk":{"S":"kunde#5 é"}', "1 only in the archive", "2 missing from the archive"):
+        assert line in printed.err
+    key_given = json.dumps(order_key(5))
+    assert kept.shell.run("history", "wrong", key_given).code == 0
+
+
+@pytest.mark.server
+def test_while_the_table_is_written(ministack_url: str, between: Between) -> None:
+    """Changes that are under way to the archive are no difference, as long as somebody reads the stream."""
+    kept = keep(ministack_url, "written")
+    scanned, stop = Event(), Event()
+
+    def change() -> None:
+        number = 0
+        while not stop.wait(0.03):
+            number += 1
+            kept.table.put(order(number % 30, f"{number}"), order(200 + number, "new"))
+            kept.table.delete(order_key(200 + number - 5))
+
+    def rule(request: Request) -> Answer | None:
+        if request.operation == "Scan":
+            scanned.set()
+        elif request.operation == "ListObjectVersions" and scanned.is_set():
+            time.sleep(0.3)  # so that much has changed since
+        return None
+
+    with kept.shell.running("follow", "written"):
+        while not kept.shell.done("status", "written", "--json").json["following"]:
+            time.sleep(0.2)
+        thread = Thread(target=change)
+        thread.start()
+        between.rule = rule
+        with Shell(between.aws, kept.shell.archive).running("verify", "written", "--segments", "1", "--json") as command:
+            scanned.wait(60)
+            time.sleep(4)
+            stop.set()
+            said = command.wait()
+        between.rule = lambda request: None
+        thread.join()
+    assert said.code == 0, said
+    assert "looked at again" in said.err
+    assert said.json["equal"] >= 10
+
+
+@pytest.mark.server
+def test_while_nobody_reads_the_stream(ministack_url: str) -> None:
+    """What changed since it was last read differs, and that is said; and what the archive lost whole, a backfill writes again, as
+    the hint says."""
+    kept = keep(ministack_url, "unread")
+    kept.table.put(order(5, "unread"))
+    printed = kept.verify().refused(5, "Nobody has read its stream since", "1 differs in the archive")
+    assert "1 rows are looked at again" in printed.err
+    kept.shell.done("follow", "unread", "--once")
+    kept.take_out(7)
+    kept.verify().refused(5, "1 missing from the archive", "stream-backup backfill unread")
+    kept.shell.done("backfill", "unread", "--workers", "1")
+    assert kept.verify().code == 0
+
+
+@pytest.mark.server
+def test_without_coverage(ministack_url: str) -> None:
+    """Where the archive does not claim to know the table it says so, and compares all the same."""
+    aws = Aws(ministack_url)
+    shell, table = Shell(aws, f"s3://{aws.bucket()}"), Table.create(aws, "uncovered")
+    table.put_many([{"id": {"S": str(number)}} for number in range(LISTED + 10)])
+    shell.run("verify", "uncovered").refused(2, "holds nothing of 'uncovered'", "--archive")
+    shell.run("verify", "nowhere").refused(2, "There is no table 'nowhere'", "--region")
+    shell.done("enable", "uncovered", "--stream-only")
+    said = shell.run("verify", "uncovered", "--json")
+    assert said.code == 5
+    assert (said.json["covered"], said.json["missing"], len(said.json["examples"])) == (False, LISTED + 10, LISTED)
+    assert "does not cover uncovered: no complete backfill" in said.err
+    shell.run("verify", "uncovered").refused(5, "and a backfill; then verify again")
+    shell.done("backfill", "uncovered", "--workers", "1")
+    shell.done("follow", "uncovered", "--once")
+    shell.done("disable", "uncovered")
+    ended = shell.run("verify", "uncovered")
+    assert ended.code == 0
+    assert "coverage ended at" in ended.err
+
+
+@pytest.mark.server
+def test_interrupted(ministack_url: str, between: Between) -> None:
+    """Ctrl-C ends it soon, in the scan and while it looks again: 130."""
+    kept = keep(ministack_url, "interrupted")
+    kept.table.put(*(order(number, "unread") for number in range(20, 30)))
+    for operation in ("Scan", "GetItem"):
+
+        def rule(request: Request, slow: str = operation) -> Answer | None:
+            if request.operation == slow:
+                time.sleep(1)
+            return None
+
+        between.rule = rule
+        before = between.requests[operation]
+        shell = Shell(between.aws, kept.shell.archive)
+        with shell.running("verify", "interrupted", "--segments", "2", "--read-units", "1") as command:
+            deadline = time.monotonic() + 60
+            while between.requests[operation] == before and time.monotonic() < deadline:
+                time.sleep(0.02)
+            pressed = time.monotonic()
+            command.interrupt().refused(130, "Interrupted")
+        assert time.monotonic() - pressed < SOON
+        between.rule = lambda request: None
+
+
+@pytest.mark.server
+def test_under_kms(ministack_url: str) -> None:
+    """Where ETags are no MD5 each row costs one GET and no HEAD, and what is wrong is found."""
+    aws = Aws(ministack_url)
+    table = Table.create(aws, "opaque")
+    rows = [{"id": {"S": f"item-{number}"}, "text": {"S": "x" * 200}} for number in range(300)]
+    table.put_many(rows)
+    table.put(rows[7] | {"text": {"S": "behind"}})
+    start = int(time.time()) - 1000
+    clock = [start]
+    store = Opaque(lambda: clock[0])
+    archive = Archive(store, "", "opaque", KeySchema(SIMPLE))
+    meta, label = Meta(archive), iso(start).removesuffix("Z") + ".000"
+    meta.write_stream(Stream(label, "arn", "id", start, True, "function", start))
+    meta.write_run(Run("first", label, start, start, start + 60, True, {"read": 0, "written": 0}))
+    for number, row in enumerate(rows):
+        clock[0] = start + number
+        archive.put(Change({"id": row["id"]}, Stamp(clock[0], number + 1, clock[0], "insert"), encode(row)))
+    with archive_server("backups", store) as served:
+        said = Shell(aws, "s3://backups", {"AWS_ENDPOINT_URL_S3": served.url}).run("verify", "opaque", "--json")
+    assert said.code == 5, said
+    assert (said.json["equal"], said.json["differs"]) == (len(rows) - 1, 1)
+    looks = said.json["requests"]["get"] - len(rows)  # at the one that differs
+    assert 1 <= looks <= 8
+    assert said.json["requests"]["head"] == 0

@@ -30,7 +30,7 @@ from verify.tally import Tally
 CHUNK = 100
 """Items whose versions are read at the same time, of each shard."""
 
-PAUSE, LONGEST_PAUSE = 1.0, 8.0
+PAUSE, LONGEST_PAUSE = 1.0, 4.0
 """Seconds between one round of looks and the next: twice as many each time, up to the longest."""
 
 
