@@ -1,6 +1,6 @@
 """Executing a plan: into a table, into a file, on the live table; or only counting it. Each answers what it did."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import chain, takewhile
@@ -81,8 +81,8 @@ def to_table(
         for shard in target.done:
             fraction.reach(shard + "f" * 7)
 
-        def tell(reached: str, count: int) -> None:
-            progress.advance(count, fraction.reach(reached))
+        def tell(written: Sequence[str]) -> None:
+            progress.advance(len(written), fraction.reach(*written))
 
         failures = load(plan, chosen, target, writer, execution.pool, execution.tally, tell, execution.stop)
     if not failures and execution.readable:

@@ -40,6 +40,8 @@ def open_lines(name: str, *, overwrite: bool) -> Iterator[Lines]:
     path = Path(name)
     if path.is_dir():
         raise UsageError(f"{name!r} is a folder.", f"Name a file in it: --to {path / 'items.json.gz'}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{name!r} is no file but a device or a pipe.", f"Write to stdout: --to - > {name}")
     if path.exists() and not overwrite:
         raise UsageError(f"{name} exists.", "Choose another name, or pass --overwrite.")
     part = path.with_name(f".{path.name}.part")

@@ -1,20 +1,21 @@
 """Executes a rebuild: every step of a plan into a table, all shards at once, shard by shard resumable."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from threading import Event, Lock
 from typing import TypeVar
 
+from restore.fill import Filler
 from restore.plan import Rebuild, Selection, Step, Tally, steps
 from restore.target import Target
-from restore.writer import BATCH, BatchWriter, Failure
+from restore.writer import BatchWriter, Failure
 from stream_backup.key import KeySchema, key_hash, key_json
 
 Found = TypeVar("Found")
 
-Progress = Callable[[str, int], None]
-"""Called with the name of the item reached and how many were written since the last call."""
+Progress = Callable[[Sequence[str]], None]
+"""Called with the names of the items just written."""
 
 
 def load(
@@ -30,22 +31,32 @@ def load(
     """Writes what the plan puts; what could not be written. Shards that failed in part are not marked as done."""
     names = _Names() if target.had_rows else None
 
-    def load_shard(shard: str) -> list[Failure]:
-        failures: list[Failure] = []
-        unreadable = len(tally.unreadable)
-        for batch in _batches(steps(plan, chosen.histories(shard), pool, tally)):
-            if stop.is_set():
-                return failures
-            failures += writer.put(step.body for step in batch if step.body is not None)
-            if names:
-                names.add(step.name for step in batch)
-            progress(batch[-1].name, len(batch))
-        if not failures and not stop.is_set() and len(tally.unreadable) == unreadable and not names:
-            target.shard_done(shard)
+    def write(batch: Sequence[Step]) -> list[Failure]:
+        failures = writer.put(step.body for step in batch if step.body is not None)
+        if names:
+            names.add(step.name for step in batch)
+        progress([step.name for step in batch])
         return failures
 
-    todo = [shard for shard in chosen.shards if shard not in target.done]
-    failures = [failure for found in run_shards(load_shard, todo, stop) for failure in found]
+    def through(shard: str) -> None:
+        if not stop.is_set() and not names:
+            target.shard_done(shard)
+
+    filler = Filler(write, through)
+
+    def read(shard: str) -> None:
+        unreadable = len(tally.unreadable)
+        for step in steps(plan, chosen.histories(shard), pool, tally):
+            if stop.is_set():
+                return
+            if step.action == "put":
+                filler.add(step)
+        if len(tally.unreadable) == unreadable:
+            filler.end(shard)
+
+    run_shards(read, [shard for shard in chosen.shards if shard not in target.done], stop)
+    filler.flush()
+    failures = filler.failures
     if names and not failures and not tally.unreadable and not stop.is_set():
         failures = _delete_others(chosen, target, writer, names)
     return failures
@@ -60,18 +71,6 @@ def run_shards(work: Callable[[str], Found], shards: Sequence[str], stop: Event)
         except BaseException:
             stop.set()
             raise
-
-
-def _batches(found: Iterable[Step]) -> Iterator[list[Step]]:
-    batch: list[Step] = []
-    for step in found:
-        if step.action == "put":
-            batch.append(step)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _delete_others(chosen: Selection, target: Target, writer: BatchWriter, names: "_Names") -> list[Failure]:

@@ -72,13 +72,13 @@ class Archive:
         """Writes a change as its item's newest version."""
         self.store.put(*self.object_of(change))
 
-    def put_baseline(self, change: Change, floor: int, *, empty: bool) -> bool:
+    def put_baseline(self, row: Object, floor: int, *, empty: bool) -> bool:
         """Writes a scanned item unless this epoch already knows the item; whether it did.
 
         What is stamped before the epoch's floor belongs to an older life and is replaced. When the put loses to another
         writer it looks again, for the winner may itself be an old record. With `empty` nothing older can be there.
         """
-        path, payload, metadata = self.object_of(change)
+        path, payload, metadata = row
         while not self.store.create(path, payload, metadata):
             if empty:
                 return False

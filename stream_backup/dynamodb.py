@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from threading import local
 from typing import Any, NamedTuple
 
+import orjson
 from botocore.config import Config
 
 _CONFIG = Config(
@@ -49,7 +50,7 @@ class DynamoDB:
         self._call.request = request if isinstance(request, bytes) else json.dumps(request).encode()
         try:
             getattr(client, operation)(**_FOR_ENDPOINT.get(operation, {}))
-            return Answer(json.loads(self._call.answer), self._call.moment)
+            return Answer(orjson.loads(self._call.answer), self._call.moment)
         finally:
             self._call.__dict__.clear()
 

@@ -73,7 +73,7 @@ class Follower:
     def start(self) -> None:
         """Goes on where the last checkpoint stands. Raises UsageError when the table or stream cannot be read."""
         kept = self.meta.checkpoint(self.stream.label)
-        self.caught_up = from_iso(kept["caught_up"]) if kept else self.stream.floor
+        self.caught_up = from_iso(kept["caught_up"]) if kept else self.stream.floor - 1  # its first second is yet to be read
         description = self._describe()
         now = self.started = description.moment
         if self._is_late(now) and not (kept and kept["drained"]):

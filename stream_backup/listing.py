@@ -41,7 +41,7 @@ def parse(body: bytes) -> Page:
     if len(found) != text.count("<Version>") or "<DeleteMarker>" in text or "<!" in text:
         return parse_any(body)
     rest = parse_any((text[:first] + text[last:]).encode()) if found else parse_any(body)
-    quoted = "<EncodingType>url</EncodingType>" in text
+    quoted = "<EncodingType>url</EncodingType>" in text and ("%" in text or "+" in text)
     versions = [
         Version(unquote_plus(path) if quoted else path, version_id, _seconds(written), int(size), etag)
         for path, version_id, written, etag, size in found
@@ -105,9 +105,9 @@ def install(client: Any) -> None:
     """Makes this client's `list_object_versions` answer with a `Page` under `PAGE`.
 
     Botocore parses every page whole, to see that it is no error in disguise (status 200, `<Error>` inside), before it asks
-    whoever listens to this operation alone; only the first of those who listen to all of S3's comes before it.
+    whoever listens to this operation, and even the first of those who listen to S3; only listeners to all come before it.
     """
-    client.meta.events.register_first("before-parse.s3.*", _take_over, unique_id="stream-backup-listing")
+    client.meta.events.register_first("before-parse.*.*", _take_over, unique_id="stream-backup-listing")
 
 
 def _take_over(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], event_name: str, **_: Any) -> None:

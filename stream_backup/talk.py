@@ -74,6 +74,7 @@ class HashFraction:
         self._shards = shards
         self._reached: dict[str, float] = {}
 
-    def reach(self, name: str) -> float:
-        self._reached[name[0]] = int(name[1:8], 16) / 16**7
+    def reach(self, *names: str) -> float:
+        for shard, name in {name[0]: name for name in names}.items():
+            self._reached[shard] = int(name[1:8], 16) / 16**7
         return sum(list(self._reached.values())) / self._shards

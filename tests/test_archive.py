@@ -145,7 +145,7 @@ def test_foreign_stamp_is_refused() -> None:
     with pytest.raises(ArchiveError, match="format"):
         archive.stat(archive.history(KEY).versions[0])
     with pytest.raises(ArchiveError, match="format"):
-        archive.put_baseline(GOOD, T0, empty=False)
+        archive.put_baseline(archive.object_of(GOOD), T0, empty=False)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null"])

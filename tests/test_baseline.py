@@ -22,7 +22,7 @@ def archive(backend: Backend) -> Archive:
 def test_baseline_where_nothing_is(archive: Archive) -> None:
     """A scanned item is written where the archive has none, and a second run writes nothing."""
     for empty in (True, False):
-        assert archive.put_baseline(scanned("row"), T0 - 100, empty=empty) is empty
+        assert archive.put_baseline(archive.object_of(scanned("row")), T0 - 100, empty=empty) is empty
     assert history(archive) == [scanned("row")]
 
 
@@ -31,7 +31,7 @@ def test_baseline_where_nothing_is(archive: Archive) -> None:
 def test_baseline_never_covers_this_epoch(archive: Archive, newer: Change, empty: bool) -> None:
     """A streamed change or tombstone of this epoch, down to its very floor, is never covered by a scan."""
     archive.put(newer)
-    assert not archive.put_baseline(scanned("stale row"), T0 - 100, empty=empty)
+    assert not archive.put_baseline(archive.object_of(scanned("stale row")), T0 - 100, empty=empty)
     assert history(archive) == [newer]
 
 
@@ -40,7 +40,7 @@ def test_baseline_replaces_an_older_life(archive: Archive, older: Change) -> Non
     """What is stamped before the floor is replaced, for each epoch stands on a baseline of its own."""
     archive.put(older)
     row = scanned("row", floor=T0 - 100)
-    assert archive.put_baseline(row, T0 - 100, empty=False)
+    assert archive.put_baseline(archive.object_of(row), T0 - 100, empty=False)
     assert history(archive) == [row, older]
 
 
@@ -49,7 +49,7 @@ def test_baseline_of_an_empty_archive_never_looks(empty: bool, looks: int) -> No
     """Where the archive was empty when the stream began nothing older can be there, so no request is spent on a look."""
     archive = Archive(Racing(), "", "Users", SCHEMA)
     archive.put(change("streamed"))
-    archive.put_baseline(scanned("row"), T0 - 100, empty=empty)
+    archive.put_baseline(archive.object_of(scanned("row")), T0 - 100, empty=empty)
     assert archive.store.requests["head"] == looks
     assert archive.store.requests["put"] == 2
 
@@ -58,7 +58,7 @@ def test_baseline_over_a_delete_marker(archive: Archive, backend: Backend) -> No
     """A stray delete marker does not keep a scanned item from being written."""
     archive.put(change("old life", at=T0 - 101))
     backend.delete(backend.paths("eu/Users/")[0])
-    assert archive.put_baseline(scanned("row"), T0 - 100, empty=False)
+    assert archive.put_baseline(archive.object_of(scanned("row")), T0 - 100, empty=False)
     assert len(history(archive)) == 2
 
 
@@ -101,7 +101,7 @@ def test_baseline_that_loses_a_race_looks_again(others: list[Change | None], wri
     archive.put(change("old life", at=T0 - 200))
     store.others = list(others)
     row = scanned("row")
-    assert archive.put_baseline(row, T0 - 100, empty=False) is written
+    assert archive.put_baseline(archive.object_of(row), T0 - 100, empty=False) is written
     newest = archive.read(archive.history(KEY).versions[0])
     assert newest == (row if written else others[-1])
 
@@ -112,5 +112,5 @@ def test_delete_marker_between_put_and_look() -> None:
     archive = Archive(store, "", "Users", SCHEMA)
     archive.put(change("old life", at=T0 - 200))
     store.deletes_first = True
-    assert archive.put_baseline(scanned("row"), T0 - 100, empty=False)
+    assert archive.put_baseline(archive.object_of(scanned("row")), T0 - 100, empty=False)
     assert archive.read(archive.history(KEY).versions[0]) == scanned("row")

@@ -113,6 +113,7 @@ TYPED: list[tuple[str, tuple[str, ...], str, str]] = [
     ("an item that never was", ("history", "night", '{"id": "row-99"}'), "row-99", "Check the key"),
     ("a folder that is not there", ("restore", "night", "--at", "{good}", "--to", "/no/where.json"), "/no", "Make it first"),
     ("a folder for a file", ("restore", "night", "--at", "{good}", "--to", "/", "--overwrite"), "'/'", "--to"),
+    ("no file", ("restore", "night", "--at", "{good}", "--to", "/dev/null", "--overwrite"), "'/dev/null'", "--to -"),
     ("a model that is not there", ("restore", "night", "--at", "{good}", "--like", "nothing"), "nothing", "--region"),
     ("no name for the new table", ("restore", "night", "--at", "{good}", "--into", ""), "--into", "variable"),
     ("no name for the file", ("restore", "night", "--at", "{good}", "--to", ""), "--to", "variable"),

@@ -125,7 +125,7 @@ def test_wide_scans_are_safe(seed: int, before: Any, after: Any, scans: list[tup
     model.random.shuffle(ways)
     for change, scanned in ways:
         if scanned:
-            archive.put_baseline(change, floor, empty=False)
+            archive.put_baseline(archive.object_of(change), floor, empty=False)
         else:
             archive.put(change)
     for history in archive.histories():

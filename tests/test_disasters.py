@@ -113,7 +113,7 @@ def test_one_item_has_one_name_whichever_way_it_came(clock: Clock) -> None:
     """A stream record with its key in another order, a scanned row and a removal are versions of one object."""
     archive = Archive(MemoryStore(clock), "", "Users", COMPOSITE)
     row: Item = {"sk": {"B": b"\x01"}, "x": {"S": "x"}, "pk": {"S": "a"}}
-    archive.put_baseline(Change.scanned(row, COMPOSITE, START, START, START), START, empty=True)
+    archive.put_baseline(archive.object_of(Change.scanned(row, COMPOSITE, START, START, START)), START, empty=True)
     for number, keys in enumerate(({"pk": {"S": "a"}, "sk": {"B": "AQ=="}}, {"sk": {"B": "AQ=="}, "pk": {"S": "a"}})):
         data = {"ApproximateCreationDateTime": START + 9, "SequenceNumber": str(number + 1), "Keys": keys}
         archive.put(Change.streamed({"eventName": "REMOVE", "dynamodb": data}))
@@ -359,12 +359,12 @@ def test_a_conditional_put_whose_answer_was_lost_is_no_failure(clock: Clock) -> 
     archive = Archive(LostAnswers(clock), "", "Users", SCHEMA)
     row: Item = {"id": {"S": "a"}, "note": {"S": "x"}}
     fresh = Change.scanned(row, SCHEMA, START + 50, START + 50, START)
-    assert archive.put_baseline(fresh, START, empty=False) is False
-    assert archive.put_baseline(fresh, START, empty=True) is False
+    assert archive.put_baseline(archive.object_of(fresh), START, empty=False) is False
+    assert archive.put_baseline(archive.object_of(fresh), START, empty=True) is False
     (history,) = archive.histories()
     assert len(history.versions) == 1
     later = Change.scanned(row, SCHEMA, START + 900, START + 900, START + 800)
-    archive.put_baseline(later, START + 800, empty=False)
+    archive.put_baseline(archive.object_of(later), START + 800, empty=False)
     (history,) = archive.histories()
     assert len(history.versions) == 2
     assert later.stamp in [archive.read(version).stamp for version in history.versions]
