@@ -105,7 +105,7 @@ def restore(
         if in_place:
             plan = Rewind(archive, order.moment, order.floor, order.floor_now, order.survey.lateness)
             confirm = None if yes else lambda: _confirm(order, execution.tally)
-            result = rewind_live(execution, plan, table, confirm, plan_only=plan_only)
+            result = rewind_live(execution, plan, confirm, plan_only=plan_only)
         else:
             rebuild = Rebuild(archive, order.moment, order.floor, bodies=not plan_only, lateness=order.survey.lateness)
             if plan_only:

@@ -109,7 +109,6 @@ def to_file(execution: Execution, plan: Rebuild, name: str, *, overwrite: bool) 
 def rewind_live(
     execution: Execution,
     plan: Rewind,
-    table: str,
     confirm: Callable[[], bool] | None,
     *,
     plan_only: bool,
@@ -144,7 +143,7 @@ def rewind_live(
             def tell() -> None:
                 progress.advance(1, (progress.done + 1) / total)
 
-            found = rewind(execution.dynamodb, table, chain.from_iterable(spools), execution.pool, tell)
+            found = rewind(execution.dynamodb, plan.archive, chain.from_iterable(spools), execution.pool, tell)
     finally:
         for spool in spools:
             spool.close()

@@ -9,16 +9,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import chain
 from threading import Lock
 from typing import Literal, NamedTuple, Protocol
 
-from stream_backup.archive import SHARDS, Archive, History
+from restore.reading import Reading
+from stream_backup.archive import SHARDS, Archive, History, Stat
 from stream_backup.change import MARGIN
 from stream_backup.errors import ArchiveError
 from stream_backup.item import Item, digest
 from stream_backup.key import key_hash
+from stream_backup.store import Version
 from stream_backup.timeline import FOREVER as FOREVER
 from stream_backup.timeline import item_at, latest_at
 
@@ -34,13 +35,14 @@ CHUNK_BYTES = 4 * 2**20
 
 class Step(NamedTuple):
     """`key` is empty where no body or tombstone was read; `body` is what to put; `now` the digest of what the archive
-    says is there at present, None for nothing."""
+    says is there at present, None for nothing. `unread` is the version `now` is only the ETag of: no MD5 under SSE-KMS."""
 
     action: Action
     name: str
     key: Item
     body: bytes | None = None
     now: str | None = None
+    unread: Version | None = None
 
 
 @dataclass(slots=True)
@@ -86,7 +88,8 @@ class Rebuild:
         if not self.bodies:
             stat = item_at(history.versions, self.moment, self.floor, self.archive.stat, self.lateness)
             return Step("absent" if stat is None or stat.stamp.kind == "remove" else "put", history.name, {})
-        change = item_at(history.versions, self.moment, self.floor, self.archive.read, self.lateness)
+        reading = Reading(self.archive, self.moment)
+        change = reading.whole(item_at(history.versions, self.moment, self.floor, reading.look, self.lateness))
         if change is None or change.body is None:
             return Step("absent", history.name, {})
         return Step("put", history.name, change.key, change.body)
@@ -111,16 +114,28 @@ class Rewind:
         settled = latest_at(newest) + 1 + MARGIN <= self.moment
         if settled and self.floor == self.floor_now:
             return Step("unchanged" if newest.size and latest_at(newest) >= self.floor else "absent", history.name, {})
-        read = cache(self.archive.read)
-        then = item_at(history.versions, self.moment, self.floor, read, self.lateness)
-        now = item_at(history.versions, FOREVER, self.floor_now, read, self.lateness)
+        reading = Reading(self.archive, self.moment)
+        then = reading.whole(item_at(history.versions, self.moment, self.floor, reading.look, self.lateness))
+        now = item_at(history.versions, FOREVER, self.floor_now, reading.look, self.lateness)
         wanted = then.body if then else None
-        present = digest(now.body) if now and now.body is not None else None
-        key = then.key if then else now.key if now else {}
+        if then and isinstance(now, Stat) and now.stamp.kind != "remove" and _etags_are_md5(history, wanted):
+            key, unread = then.key, now.version
+            present: str | None = unread.etag
+        else:
+            whole, unread = reading.whole(now), None
+            key = then.key if then else whole.key if whole else {}
+            present = digest(whole.body) if whole and whole.body is not None else None
         if wanted is None:
             return Step("delete" if present else "absent", history.name, key, None, present)
-        unchanged = digest(wanted) == present
-        return Step("unchanged" if unchanged else "put", history.name, key, None if unchanged else wanted, present)
+        if digest(wanted) == present:
+            return Step("unchanged", history.name, key, None, present)
+        return Step("put", history.name, key, wanted, present, unread)
+
+
+def _etags_are_md5(history: History, body: bytes | None) -> bool:
+    """As this body shows: its own version's is, so those of other versions are too, unless the bucket's encryption was changed
+    in between."""
+    return body is not None and any(version.etag == digest(body) for version in history.versions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from restore.plan import Step
+from stream_backup.archive import Archive
 from stream_backup.dynamodb import DynamoDB
+from stream_backup.errors import ArchiveError
 from stream_backup.item import Item, decode, digest, encode
 from stream_backup.key import key_json
+from stream_backup.store import Version
 
 CONDITIONS = 120
 """Attributes compared in a condition expression: it takes 300 operators and 4 KB (DynamoDB Developer Guide, "Limits")."""
@@ -39,12 +42,12 @@ class Rewound:
 
 
 def rewind(
-    dynamodb: DynamoDB, table: str, steps: Iterable[Step], pool: Executor, tell: Callable[[], None] = lambda: None
+    dynamodb: DynamoDB, archive: Archive, steps: Iterable[Step], pool: Executor, tell: Callable[[], None] = lambda: None
 ) -> Rewound:
     """Executes `put` and `delete` steps; the others need nothing. Calls `tell` after each."""
     whole = Rewound()
     todo = (step for step in steps if step.action in ("put", "delete"))
-    for step, result, reason in _windowed(dynamodb, table, todo, pool):
+    for step, result, reason in _windowed(dynamodb, archive, todo, pool):
         tell()
         if result is Result.DONE:
             whole.done += 1
@@ -55,26 +58,28 @@ def rewind(
     return whole
 
 
-def _windowed(dynamodb: DynamoDB, table: str, steps: Iterable[Step], pool: Executor) -> Iterable[tuple[Step, Result, str]]:
+def _windowed(
+    dynamodb: DynamoDB, archive: Archive, steps: Iterable[Step], pool: Executor
+) -> Iterable[tuple[Step, Result, str]]:
     chunk: list[Step] = []
     for step in steps:
         chunk.append(step)
         if len(chunk) == 64:
-            yield from pool.map(lambda step: _rewind_one(dynamodb, table, step), chunk)
+            yield from pool.map(lambda step: _rewind_one(dynamodb, archive, step), chunk)
             chunk = []
-    yield from pool.map(lambda step: _rewind_one(dynamodb, table, step), chunk)
+    yield from pool.map(lambda step: _rewind_one(dynamodb, archive, step), chunk)
 
 
-def _rewind_one(dynamodb: DynamoDB, table: str, step: Step) -> tuple[Step, Result, str]:
+def _rewind_one(dynamodb: DynamoDB, archive: Archive, step: Step) -> tuple[Step, Result, str]:
     try:
-        live = _live(dynamodb, table, step.key)
+        live = _live(dynamodb, archive.table, step.key)
         wanted = None if step.body is None else digest(step.body)
         present = None if live is None else digest(encode(live))
         if present == wanted:
             return step, Result.ALREADY, ""
-        if present != step.now:
+        if present != step.now and not (step.unread and present == _content(archive, step.unread)):
             return step, Result.CHANGED, ""
-        old = _write(dynamodb, table, step, live)
+        old = _write(dynamodb, archive.table, step, live)
         if (digest(encode(old)) if old else None) != present:
             return step, Result.OVERWRITTEN, "what it was is in the archive"
         return step, Result.DONE, ""
@@ -82,6 +87,13 @@ def _rewind_one(dynamodb: DynamoDB, table: str, step: Step) -> tuple[Step, Resul
         if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
             return step, Result.CHANGED, ""
         return step, Result.FAILED, str(error)
+    except ArchiveError as error:
+        return step, Result.FAILED, str(error)
+
+
+def _content(archive: Archive, version: Version) -> str:
+    """The digest of a version whose ETag may be none."""
+    return digest(archive.read(version).body or b"")
 
 
 def _live(dynamodb: DynamoDB, table: str, key: Item) -> Item | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO
 
 from restore.plan import Step
+from stream_backup.store import Version
 
 
 class Spool:
@@ -15,14 +16,15 @@ class Spool:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="stream-backup-plan-")  # noqa: SIM115 - lives as long as we do
         for step in steps:
             size = None if step.body is None else len(step.body)
-            line = [step.action, step.name, step.key, size, step.now]
+            line = [step.action, step.name, step.key, size, step.now, step.unread]
             self._file.write(json.dumps(line).encode() + b"\n" + (step.body or b""))
 
     def __iter__(self) -> Iterator[Step]:
         self._file.seek(0)
         while line := self._file.readline():
-            action, name, key, size, now = json.loads(line)
-            yield Step(action, name, key, None if size is None else self._file.read(size), now)
+            action, name, key, size, now, unread = json.loads(line)
+            body = None if size is None else self._file.read(size)
+            yield Step(action, name, key, body, now, Version(*unread) if unread else None)
 
     def close(self) -> None:
         self._file.close()

@@ -125,23 +125,23 @@ def lists(versions: int) -> int:
 
 
 def test_100_000_versions_to_a_file(big: Big, ministack_url: str, tmp_path: Path) -> None:
-    """20,000 items with 100,000 versions are restored within 200 MB, at no more than 1.1 GET an item, one LIST for 1,000
-    versions, and no HEAD."""
+    """20,000 items with 100,000 versions are restored within 200 MB, at one GET an item, one LIST for 1,000 versions, and a HEAD
+    of what was written in the day after the moment."""
     path = tmp_path / "rows"
     cost = measured(big, Aws(ministack_url), "--at", iso(big.good), "--to", str(path))
     assert lines(path) == big.truth
     assert cost.memory < MEMORY, f"{cost.memory / 2**20:.0f} MB"
-    assert cost.requests["GetObject"] <= 1.1 * len(big.truth)
-    assert cost.requests["HeadObject"] == 0
+    assert cost.requests["GetObject"] <= 1.03 * len(big.truth)
+    assert cost.requests["HeadObject"] <= 0.1 * len(big.truth)
     assert cost.requests["ListObjectVersions"] <= lists(big.versions)
 
 
 def test_a_rewind_costs_what_changed(big: Big, ministack_url: str) -> None:
-    """A rewind reads two versions of an item that changed since, and none of one that did not."""
+    """A rewind reads one body of an item that changed since and the stamp of what it is now, and nothing of the others."""
     cost = measured(big, Aws(ministack_url), "--at", iso(big.good), "--in-place", "--plan")
     assert cost.memory < MEMORY, f"{cost.memory / 2**20:.0f} MB"
-    assert cost.requests["GetObject"] <= 2 * big.items / 50 + GETS_OF_META
-    assert cost.requests["HeadObject"] == 0
+    assert cost.requests["GetObject"] <= 1.2 * big.items / 50 + GETS_OF_META
+    assert cost.requests["HeadObject"] <= big.items / 50
     assert cost.requests["ListObjectVersions"] <= lists(big.versions)
 
 
@@ -151,8 +151,8 @@ def test_into_a_table(ministack_url: str) -> None:
     cost = measured(small, Aws(ministack_url), "--at", iso(small.good), "--into", "small")
     assert Table(Aws(ministack_url), "small").rows() == small.truth
     assert cost.memory < MEMORY, f"{cost.memory / 2**20:.0f} MB"
-    assert cost.requests["GetObject"] <= 1.1 * len(small.truth)
-    assert cost.requests["HeadObject"] == 0
+    assert cost.requests["GetObject"] <= 1.03 * len(small.truth)
+    assert cost.requests["HeadObject"] <= 0.1 * len(small.truth)
     assert cost.requests["ListObjectVersions"] <= lists(small.versions)
 
 

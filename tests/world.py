@@ -163,6 +163,7 @@ class World:
 
     def deliver(self, stream: Stream, shard: int, size: int) -> Process:
         """A batch from the first record not delivered for certain."""
+        self._note_loss(stream)
         life = self.life(stream.label)
         start = max(self.positions.get((stream.label, shard), 0), life.trimmed[shard])
         batch = [record.event for record in life.shards[shard][start : start + size]]
@@ -280,6 +281,9 @@ class World:
         self._reap()
 
     def survey(self) -> Survey:
+        """What is claimed now; a function that lost records has said so by then."""
+        for stream in self._functions():
+            self._note_loss(stream)
         live, now = look_up(self.dynamodb, NAME)
         return survey(self.archive, now, live)
 
