@@ -10,7 +10,7 @@ import click
 from backfill.credentials import Lent, borrowing, lend
 from backfill.run import SEGMENTS, Backfill, units_of, wait_for_start
 from backfill.segment import Counts
-from backfill.workers import MOST, Workers, default_workers
+from backfill.workers import MOST, SMALL, Workers, default_workers
 from stream_backup.archive import Archive
 from stream_backup.connection import Connection
 from stream_backup.coverage import epochs
@@ -28,7 +28,7 @@ from stream_backup.talk import bar, data, say
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
-    help=f"Processes to scan in, at most one a segment.  [default: one a core, at most {MOST}]",
+    help=f"Processes to scan in, at most one a segment.  [default: one a core, at most {MOST}; for {SMALL:,} rows or fewer one]",
 )
 @click.option(
     "--segments",
@@ -74,7 +74,7 @@ def backfill(
     expected = int(live.description.get("ItemCount") or 0)
     schema = KeySchema.of(live.description)
     archive = connection.archive(table, schema)
-    crew = _workers(workers or default_workers(), connection, table, schema)
+    crew = _workers(workers or default_workers(expected), connection, table, schema)
     lock, read = Lock(), [0]
     with bar("backfill", "items") as progress:
 

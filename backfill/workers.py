@@ -25,8 +25,14 @@ MOST = 8
 before it slows them down (Amazon S3 User Guide, "Optimizing Amazon S3 performance")."""
 
 
-def default_workers() -> int:
-    """One for each core this process may use."""
+SMALL = 100_000
+"""Rows up to which one process is quickest: others take seconds to come up, in which one writes as many thousands of rows."""
+
+
+def default_workers(rows: int) -> int:
+    """One for each core this process may use, for a table that is worth it."""
+    if rows <= SMALL:
+        return 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, MOST)
 

@@ -22,6 +22,8 @@ from statistics import median
 from typing import Any
 
 from bench.clients import Endpoints
+from bench.money import check_estimate
+from bench.workers import check_workers
 
 PATHS = {"capture": 1000, "backfill": 4000, "restore": 4000, "export": 4000}
 """Each path, and the items of one piece of work."""
@@ -148,6 +150,22 @@ def check_memory(items: tuple[int, int]) -> Iterator[str]:
             yield f"| | | growth | **{peaks[1] / peaks[0] - 1:+.0%}** |"
 
 
+def check_change(counts: tuple[int, ...]) -> Iterator[str]:
+    """What a rewind of 1,000 changed rows asks for, and a verification that finds nothing, however large the archive is."""
+    yield "| | versions | LIST | GET | HEAD | Scan | row reads and puts | seconds | peak MB |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    with servers() as endpoints:
+        for path in ("rewind", "verify"):
+            for count in counts:
+                found = play(path, "ours", count, endpoints, warm=0, seconds=0)
+                asked = {kind: round(each * count) for kind, each in found["kinds"].items()}
+                one, rows = (asked.get(kind, 0) for kind in ("read", "put")), count * 5 + 1000
+                yield (
+                    f"| {path} | {rows:,} | {asked.get('list', 0):,} | {asked.get('get', 0):,} | {asked.get('head', 0):,} | "
+                    f"{asked.get('scan', 0):,} | {sum(one):,} | {count / found['rate']:.1f} | {found['peak'] / 2**20:,.0f} |"
+                )
+
+
 def check_growth(counts: tuple[int, ...], chart: Path | None) -> Iterator[str]:
     """Our rate at each size, warm; a batch of the stream stays at 1,000 changes however many there are."""
     found: dict[str, list[float]] = {path: [] for path in PATHS}
@@ -186,7 +204,7 @@ def profile(path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0] if __doc__ else "")
-    parts = ["servers", "table", "delay", "memory"]
+    parts = ["servers", "table", "delay", "workers", "change", "memory", "estimate"]
     parser.add_argument("part", nargs="?", choices=["all", *parts, "growth", "profile"], default="all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--delay", type=float, default=10, help="ms each answer waits in the part `delay`")
@@ -207,6 +225,12 @@ def main() -> None:
                 lines = table(interleaved(endpoints, rounds if part == "table" else min(rounds, 3), seconds, paths))
         elif part == "memory":
             lines = check_memory((500, 2000) if given.quick else (20_000, 200_000))
+        elif part == "change":
+            lines = check_change((2000,) if given.quick else (20_000, 200_000))
+        elif part == "workers":
+            lines = check_workers(*((1, (2000, 2000)) if given.quick else (3, (100_000, 40_000))))
+        elif part == "estimate":
+            lines = check_estimate()
         elif part == "growth":
             lines = check_growth((1000, 2000) if given.quick else (10_000, 100_000, 1_000_000), given.chart)
         else:

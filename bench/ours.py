@@ -10,15 +10,20 @@ from backfill.segment import WRITERS, Segment
 from bench import rows
 from bench.clients import Endpoints, archive, dynamodb
 from restore.command import READERS
-from restore.execute import Execution, to_file
+from restore.execute import Execution, rewind_live, to_file
 from restore.load import load
-from restore.plan import Rebuild, Selection, Tally
+from restore.plan import Rebuild, Rewind, Selection, Tally
 from restore.target import Target
 from restore.writer import BatchWriter
 from stream_backup.coverage import Run
 from stream_backup.handler import make_handler
+from verify.look import Looks
+from verify.rows import Rows
+from verify.scan import Scan
+from verify.tally import Tally as VerifyTally
 
 Work = Callable[[], int]
+DAMAGED = 1000
 SEGMENTS = 4
 """What `backfill` takes unless told otherwise."""
 
@@ -94,5 +99,36 @@ def export(endpoints: Endpoints, count: int, path: Path) -> Work:
             to_file(execution, Rebuild(source, rows.MOMENT, rows.BASE), str(path), overwrite=True)
         assert tally.versions == count * rows.VERSIONS
         return tally.steps["put"]
+
+    return work
+
+
+def rewind(endpoints: Endpoints, count: int) -> Work:
+    """Of a table in which DAMAGED rows changed since the moment: planned, and executed."""
+    source, into = archive(endpoints, rows.damaged_name(count, DAMAGED)), dynamodb(endpoints)
+
+    def work() -> int:
+        with ThreadPoolExecutor(READERS) as pool:
+            execution = Execution(into, Selection(source), pool, Tally(), Event())
+            plan = Rewind(source, rows.GOOD, rows.BASE, rows.BASE)
+            assert rewind_live(execution, plan, None, plan_only=False) == {"rewound": DAMAGED, "already": 0, "left": []}
+        return count
+
+    return work
+
+
+def verify(endpoints: Endpoints, count: int) -> Work:
+    """Of a table that is what the archive says it is."""
+    table = rows.damaged_name(count, DAMAGED)
+    source, live = archive(endpoints, table), dynamodb(endpoints)
+
+    def work() -> int:
+        capacity, stop, tally, found = Capacity(None), Event(), VerifyTally(), Rows()
+        Scan(live, table, rows.SCHEMA, SEGMENTS, capacity, stop, lambda _: None).into(found)
+        with ThreadPoolExecutor(READERS) as pool:
+            left = Looks(live, source, pool, capacity, stop, tally, rows.BASE).compare(found, lambda _: None)
+        found.close()
+        assert not any(spool.count for spool in left)
+        return count
 
     return work

@@ -20,6 +20,9 @@ BASE = 1_767_225_600
 MOMENT = BASE + (VERSIONS - 2) * WEEK + 3600
 """After the last but one version: as in a real restore the last one is passed over by the listing alone."""
 
+GOOD = BASE + (VERSIONS - 1) * WEEK + 3600
+"""After the last version, before the damage."""
+
 _NUMBER, _VERSION = "@@@@@@@@", "%%"
 
 
@@ -28,8 +31,22 @@ def table_name(count: int) -> str:
     return f"rows-{count}"
 
 
+def damaged_name(count: int, damaged: int) -> str:
+    """A table of `count` rows of which `damaged` were written once more, after `GOOD`. Its ETags are true, and a scan gives what
+    the rows are now."""
+    return f"rows-{count}-{damaged}"
+
+
 def count_of(table: str) -> int:
-    return int(table.removeprefix("rows-"))
+    return int(table.split("-")[1])
+
+
+def newest(table: str, number: int) -> int | None:
+    """The row's last version; None where the table does not care."""
+    damaged = table.split("-")[2:]
+    if not damaged:
+        return None
+    return VERSIONS if number % (count_of(table) // int(damaged[0])) == 0 else VERSIONS - 1
 
 
 def key(number: int) -> Item:

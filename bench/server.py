@@ -15,6 +15,7 @@ from collections import Counter, deque
 from email.utils import formatdate
 from hashlib import md5
 from select import EPOLLIN, EPOLLOUT, epoll
+from typing import Any
 from urllib.parse import parse_qs
 
 from bench import rows
@@ -147,8 +148,9 @@ class Server:
         if path == b"/_stats":
             return self.ok(json.dumps({"cpu": time.process_time(), "requests": self.requests}).encode())
         if b"versionId=" in query:
-            self.requests["get"] += 1
-            return self.version(query.split(b"versionId=", 1)[1].split(b"&", 1)[0])
+            answer = self.version(query.split(b"versionId=", 1)[1].split(b"&", 1)[0])
+            self.requests["head" if method == b"HEAD" else "get"] += 1
+            return answer[: answer.index(b"\r\n\r\n") + 4] if method == b"HEAD" else answer
         if b"versions" in query:
             self.requests["list"] += 1
             return self.ok(listing(parse_qs(query.decode(), keep_blank_values=True)), b"Content-Type: application/xml\r\n")
@@ -185,6 +187,12 @@ class Server:
         if b".scan" in lower:
             self.requests["scan"] += 1
             return self.ok(scan(json.loads(body)), json_type)
+        if b".getitem" in lower:
+            self.requests["read"] += 1
+            return self.ok(b'{"Item":' + live(json.loads(body), "Key") + b"}", json_type)
+        if b".putitem" in lower:
+            self.requests["put"] += 1
+            return self.ok(b'{"Attributes":' + live(json.loads(body), "Item") + b"}", json_type)
         return self.ok(b"{}", json_type)
 
 
@@ -197,6 +205,12 @@ def length(head: bytes) -> int:
     return 0
 
 
+def live(request: dict[str, Any], where: str) -> bytes:
+    """The row a request for one row is about, as it is now; it stays as it is."""
+    number = int(request[where]["id"]["S"].removeprefix("order-"))
+    return rows.body(number, rows.newest(request["TableName"], number) or 0)
+
+
 def scan(request: dict[str, object]) -> bytes:
     """A page of the segment, rows by number."""
     count = rows.count_of(str(request["TableName"]))
@@ -205,7 +219,8 @@ def scan(request: dict[str, object]) -> bytes:
     if start := request.get("ExclusiveStartKey"):
         first = int(start["id"]["S"].removeprefix("order-")) + 1  # type: ignore[index]
     stop = min(end, first + SCANNED)
-    page = b",".join(rows.body(number, 0) for number in range(first, stop))
+    name = str(request["TableName"])
+    page = b",".join(rows.body(number, rows.newest(name, number) or 0) for number in range(first, stop))
     last = b"" if stop == end else b',"LastEvaluatedKey":' + json.dumps(rows.key(stop - 1)).encode()
     found = stop - first
     return (
@@ -232,13 +247,15 @@ def listing(query: dict[str, list[str]]) -> bytes:
             table.names[place],
             table.numbers[place],
             version,
-            "true" if version == rows.VERSIONS - 1 else "false",
+            "true" if version == last else "false",
             _WRITTEN[version],
-            table.names[place],
+            table.names[place] if newest is None else md5(rows.body(table.numbers[place], version)).hexdigest(),
             _SIZE,
         )
         for place in range(first, stop)
-        for version in range(rows.VERSIONS - 1, -1, -1)
+        for newest in (rows.newest(folder, table.numbers[place]),)
+        for last in (rows.VERSIONS - 1 if newest is None else newest,)
+        for version in range(last, -1, -1)
     ]
     more = stop < end
     markers = f"<NextKeyMarker>{folder}/{table.names[stop - 1]}</NextKeyMarker><NextVersionIdMarker>0</NextVersionIdMarker>"
@@ -256,7 +273,7 @@ _ENTRY = (
     "<Owner><ID>0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef</ID></Owner></Version>"
 )
 _SIZE = len(rows.body(0, 0))
-_WRITTEN = [iso(rows.at(version) + 1).replace("Z", ".000Z") for version in range(rows.VERSIONS)]
+_WRITTEN = [iso(rows.at(version) + 1).replace("Z", ".000Z") for version in range(rows.VERSIONS + 1)]
 
 if __name__ == "__main__":
     Server(int(sys.argv[1]), float(sys.argv[2]) / 1000 if len(sys.argv) > 2 else 0.0).run()

@@ -118,7 +118,7 @@ class Rewind:
         then = reading.whole(item_at(history.versions, self.moment, self.floor, reading.look, self.lateness))
         now = item_at(history.versions, FOREVER, self.floor_now, reading.look, self.lateness)
         wanted = then.body if then else None
-        if then and isinstance(now, Stat) and now.stamp.kind != "remove" and _etags_are_md5(history, wanted):
+        if then and isinstance(now, Stat) and now.stamp.kind != "remove" and _etags_are_digests(history, wanted):
             key, unread = then.key, now.version
             present: str | None = unread.etag
         else:
@@ -132,7 +132,7 @@ class Rewind:
         return Step("put", history.name, key, wanted, present, unread)
 
 
-def _etags_are_md5(history: History, body: bytes | None) -> bool:
+def _etags_are_digests(history: History, body: bytes | None) -> bool:
     """As this body shows: its own version's is, so those of other versions are too, unless the bucket's encryption was changed
     in between."""
     return body is not None and any(version.etag == digest(body) for version in history.versions)

@@ -168,7 +168,8 @@ def test_credentials_are_lent_as_they_are(monkeypatch: pytest.MonkeyPatch) -> No
 def test_one_worker_a_core(cores: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as this process may use, but not as many as S3 would slow down."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
-    assert workers.default_workers() == expected
+    assert workers.default_workers(workers.SMALL + 1) == expected
+    assert workers.default_workers(workers.SMALL) == 1
 
 
 # Workers without AWS

@@ -187,7 +187,9 @@ def test_numbers_are_those_of_the_code() -> None:
     template = (ROOT / "template.yaml").read_text()
     assert rates.SEGMENTS == SEGMENTS
     assert defaults["read_share"] == rates.READ_SHARE
-    assert workers_here() == default_workers()
+    assert [workers_here(items) for items in (0, 100_000, 100_001)] == [
+        default_workers(rows) for rows in (0, 100_000, 100_001)
+    ]
     assert rates.BATCH == BATCH
     assert re.search(r"  MemorySize:\n    Type: Number\n    Default: (\d+)", template)[1] == str(MEMORY)  # type: ignore[index]
 

@@ -91,7 +91,7 @@ def estimate(
         index_units=index_units(found, sizes),
         months=months,
         versions_per_item=versions_per_item,
-        workers=workers or workers_here(),
+        workers=workers or workers_here(measured.items),
     )
     report = Estimate(
         table=table,

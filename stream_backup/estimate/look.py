@@ -36,8 +36,8 @@ PARTITION = 10 * GB
 PARTITION_READ, PARTITION_WRITE = 3000, 1000
 """What one partition holds and takes (Amazon DynamoDB Developer Guide, "Partitions and data distribution"); each has a shard."""
 
-MOST_WORKERS = 8
-"""Processes that `backfill` scans in unless told otherwise, on however many cores."""
+MOST_WORKERS, SMALL = 8, 100_000
+"""Processes that `backfill` scans in unless told otherwise, on however many cores; and the rows up to which it takes one."""
 
 _BRIEF = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
 
@@ -119,7 +119,9 @@ def overhead_of(archive: str | None, table: str) -> int:
     return len(f"{prefix}{table}/".encode()) + len(digest(b"")) + metadata_size(stamp.metadata())
 
 
-def workers_here() -> int:
-    """Processes that `backfill` would take on this machine."""
+def workers_here(items: int) -> int:
+    """Processes that `backfill` would take for so many on this machine."""
+    if items <= SMALL:
+        return 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, MOST_WORKERS)
