@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-COPIED = ("stream_backup", "backfill", "restore", "tests", "pyproject.toml")
+COPIED = ("stream_backup", "backfill", "restore", "verify", "tests", "pyproject.toml")
 LAWS = ("tests/test_restoring.py", "tests/test_delivery.py", "tests/test_laws.py")
 
 

@@ -27,7 +27,7 @@ from backfill.segment import Checkpoint, Counts
 from backfill.share import Share
 from stream_backup.archive import Archive
 from stream_backup.coverage import Run
-from stream_backup.errors import StreamBackupError, UsageError
+from stream_backup.errors import IncompleteError, StreamBackupError, UsageError
 from stream_backup.item import Item
 from stream_backup.key import KeySchema
 from stream_backup.memory import MemoryStore
@@ -202,6 +202,18 @@ def test_counts_add_up() -> None:
     told = Counts()
     whole = workers.Workers(2, _in_memory, _nobody).scan(_share(3), Capacity(None), told.add)
     assert whole.record() == told.record() == {"read": 30, "written": 30, "already_there": 0, "failed": 0}
+    assert multiprocessing.active_children() == []
+
+
+def _killed(_: Any) -> tuple[Any, Archive]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("it lives")
+
+
+def test_a_worker_that_died_is_not_through() -> None:
+    """What it was to scan is not taken for scanned."""
+    with pytest.raises(IncompleteError, match="died"):
+        workers.Workers(2, _killed, _nobody).scan(_share(3), Capacity(None), lambda _: None)
     assert multiprocessing.active_children() == []
 
 

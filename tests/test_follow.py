@@ -17,7 +17,7 @@ from stream_backup.follow import RETENTION, Follower
 from stream_backup.memory import MemoryStore
 from stream_backup.meta import Meta
 from stream_backup.moment import from_iso, iso
-from stream_backup.shards import SETTLE, Shard, ready
+from stream_backup.shards import QUIET_READS, SETTLE, Shard, ready
 
 START = 1_800_000_000
 LABEL = "2027-01-15T08:00:00.000"
@@ -287,6 +287,19 @@ def test_a_new_child_claims_nothing(world: World) -> None:
     assert follower.caught_up <= START + 1
     follower.round()
     assert world.sink.delivered == ["x", "y"]
+
+
+def test_a_child_not_begun_holds_the_others_back(world: World) -> None:
+    """Nor is what a quiet shard has reached claimed in the round in which another ended, whose child is yet to be read."""
+    world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a"), "quiet": FakeShard()}
+    world.streams.write("a", *(f"x-{number}" for number in range(QUIET_READS * world.streams.per_answer)))
+    world.streams.write("b", "y")
+    written = world.streams.now
+    world.streams.now += 500
+    follower = world.follower()
+    while "y" not in world.sink.delivered:
+        assert follower.caught_up < written
+        follower.round()
 
 
 def test_partial_batch(world: World) -> None:

@@ -1,7 +1,7 @@
 """The function: a batch of stream records in, versions in the archive and a partial-batch response out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -10,6 +10,7 @@ import pytest
 
 from stream_backup import handler as module
 from stream_backup.archive import Archive
+from stream_backup.batch import WRITERS
 from stream_backup.handler import RESERVE_MS, Handler, make_handler
 from stream_backup.item import encode
 from stream_backup.memory import MemoryStore
@@ -44,8 +45,13 @@ class Failing(MemoryStore):
 
     word: bytes | None = None
 
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.refused: list[str] = []
+
     def put(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> None:
         if self.word and self.word in payload:
+            self.refused.append(path)
             raise ConnectionResetError("the bucket is away")
         super().put(path, payload, metadata)
 
@@ -103,6 +109,14 @@ def test_a_failed_put_is_read_again_from_there(handle: Handler, store: Failing) 
     assert handle({"Records": records[1:]}, None) == {"batchItemFailures": []}
     assert values(store, "b") == [body("b", "bad"), body("b", "3")]
     assert values(store, "a")[-1] == body("a", "2")
+
+
+def test_a_bucket_that_is_away_is_left_alone(handle: Handler, store: Failing) -> None:
+    """Once a put has failed none is begun any more, of whatever item: only those under way may fail too."""
+    records = [record(f"k{number}", "bad") for number in range(10 * WRITERS)]
+    store.word = b"bad"
+    assert handle({"Records": records}, None) == {"batchItemFailures": [{"itemIdentifier": sequence(records[0])}]}
+    assert 0 < len(store.refused) <= WRITERS
 
 
 def test_a_record_that_cannot_be_parsed_is_never_skipped(handle: Handler, store: Failing) -> None:
