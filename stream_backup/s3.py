@@ -5,13 +5,14 @@ versions are listed through boto3, which is passed in, so that the function need
 times expat's time on a listing, so the page is parsed here (`listing.py`) and botocore keeps signing and retrying.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
 from obstore.store import S3Store as Objects
 
 from stream_backup import listing
@@ -19,6 +20,10 @@ from stream_backup.store import Current, Version
 
 if TYPE_CHECKING:
     from obstore import Attributes, PutMode
+
+_PATIENCE, _PAUSE = 10.0, 0.5
+"""Seconds for which a put under a condition is tried again, and between two tries. obstore leaves it at a connection that broke,
+for the put may have arrived: then the next try finds the object there, as it would find another writer's."""
 
 _RETRIES = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
 
@@ -91,9 +96,18 @@ class S3Store:
             markers = page.markers
 
     def _put(self, path: str, payload: bytes, metadata: Mapping[str, str], mode: "PutMode") -> None:
-        self.requests["put"] += 1
         attributes = cast("Attributes", metadata)
-        obstore.put(self._objects, path, payload, attributes=attributes, mode=mode, use_multipart=False)
+        began = time.monotonic()
+        while True:
+            self.requests["put"] += 1
+            try:
+                obstore.put(self._objects, path, payload, attributes=attributes, mode=mode, use_multipart=False)
+            except GenericError:
+                if mode == "overwrite" or time.monotonic() - began > _PATIENCE:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return
 
 
 def _text(attributes: "Attributes") -> dict[str, str]:

@@ -90,14 +90,15 @@ def test_the_package_is_small_and_holds_the_handler_alone(tmp_path: Path) -> Non
         "aws_lambda_powertools",
         "jmespath",
         "obstore",
+        "orjson",
         "stream_backup",
         "typing_extensions.py",
     }
     ours = {path.stem for path in (package / "stream_backup").iterdir()}
     assert {"handler", "batch", "archive", "change", "s3"} <= ours
     assert not ours & {"cli", "commands", "demo", "connection", "dynamodb", "follow", "memory", "talk"}
-    (library,) = package.glob("obstore/*.so")
-    assert int.from_bytes(library.read_bytes()[18:20], "little") == 183, "not an AArch64 library (ELF: e_machine)"
+    for library in (*package.glob("obstore/*.so"), *package.glob("orjson/*.so")):
+        assert int.from_bytes(library.read_bytes()[18:20], "little") == 183, "not an AArch64 library (ELF: e_machine)"
 
 
 def test_a_cold_start_is_measured(built: Path, stack: sam.Stack, cloud: sam.Cloud) -> None:

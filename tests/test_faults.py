@@ -285,7 +285,10 @@ def test_two_copies_run_the_same_batch(aws: Aws, killed: bool) -> None:
         if killed:
             weather.on_put = lambda number: copies[0].kill() if number == 70 else None
         with ThreadPoolExecutor(2) as pool:
-            first, second = (pool.submit(copy, event, None) for copy in copies)
+            first = pool.submit(copies[0], event, None)
+            while not weather.puts and not first.done():
+                time.sleep(0.01)
+            second = pool.submit(copies[1], event, None)
             assert second.result() == {"batchItemFailures": []}
             assert isinstance(first.exception(), Killed) or first.result() == {"batchItemFailures": []}
     assert weather.puts > 100

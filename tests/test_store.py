@@ -1,9 +1,16 @@
 """One conformance suite over every ObjectStore: the one in memory, and S3's over moto, ministack and SeaweedFS."""
 
+import socket
+import struct
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
 import pytest
 
 from stream_backup.change import METADATA_LIMIT, Change, metadata_size
 from stream_backup.item import digest
+from stream_backup.s3 import S3Store, open_objects
 from stream_backup.stamp import Stamp
 from tests.backends import Backend
 
@@ -171,3 +178,44 @@ def test_more_than_a_page(backend: Backend) -> None:
     assert [version.path for version in found] == sorted(version.path for version in found)
     assert [version.size for version in found if version.path == "T/800"] == [1] * 520
     assert backend.store.requests["list"] == 1 + 1020 // backend.page
+
+
+class Resetting(BaseHTTPRequestHandler):
+    """An S3 whose first put breaks off: before it arrived, or `arrived` and the answer is lost."""
+
+    protocol_version = "HTTP/1.1"
+    arrived = False
+    puts = 0
+
+    def do_PUT(self) -> None:
+        kind = type(self)
+        kind.puts += 1
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if kind.puts == 1:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by RST
+            self.close_connection = True
+            self.connection.close()
+            return
+        self.send_response(412 if kind.arrived else 200)
+        self.send_header("Content-Length", "0")
+        self.send_header("ETag", '"e"')
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+def test_a_put_under_a_condition_survives_a_connection_that_breaks(arrived: bool) -> None:
+    """It is tried again, for a backfill must not end of it; if it had arrived, what it finds there is taken for another's."""
+    kind: Any = type("Handler", (Resetting,), {"arrived": arrived, "puts": 0})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        objects = open_objects("b", endpoint=url, access_key_id="a", secret_access_key="s", region="us-east-1")
+        assert S3Store("b", objects).create("x", b"1", {}) is not arrived
+        assert kind.puts == 2
+    finally:
+        server.shutdown()
+        server.server_close()
