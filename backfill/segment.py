@@ -20,7 +20,7 @@ from stream_backup.dynamodb import DynamoDB
 from stream_backup.errors import ArchiveError
 from stream_backup.item import Item
 
-WRITERS = 32
+WRITERS = 64
 STALE = 600
 """Seconds between question and answer after which a page is asked again: its interval would say little (a laptop slept)."""
 

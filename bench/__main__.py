@@ -172,7 +172,7 @@ def check_growth(counts: tuple[int, ...], chart: Path | None) -> Iterator[str]:
     with servers() as endpoints:
         for count in counts:
             for path, rates in found.items():
-                tries = 3 if count < 1_000_000 else 1
+                tries = 3 if count < 100_000 else 1
                 size = 1000 if path == "capture" else count
                 seconds = count / 8000 if path == "capture" else 0
                 rates.append(median(play(path, "ours", size, endpoints, seconds=seconds)["rate"] for _ in range(tries)))

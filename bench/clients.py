@@ -6,13 +6,13 @@ import boto3
 from botocore.config import Config
 
 from bench import rows
-from stream_backup.archive import Archive
+from stream_backup.archive import SHARDS, Archive
 from stream_backup.dynamodb import DynamoDB
 from stream_backup.s3 import S3Store, open_objects
 
 KEYS = {"aws_access_key_id": "bench", "aws_secret_access_key": "bench"}
 REGION = "us-east-1"
-THREADS = 32
+THREADS = 64
 """As many as our own code uses, on every side."""
 
 
@@ -54,5 +54,6 @@ def dynamodb(endpoints: Endpoints) -> DynamoDB:
 
 def archive(endpoints: Endpoints, table: str) -> Archive:
     """As `Connection.archive` makes it."""
-    store = S3Store(rows.BUCKET, objects(endpoints), Session(endpoints).client("s3"))
+    s3 = Session(endpoints).client("s3", config=Config(max_pool_connections=2 * len(SHARDS)))
+    store = S3Store(rows.BUCKET, objects(endpoints), s3)
     return Archive(store, "", table, rows.SCHEMA)

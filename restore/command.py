@@ -21,7 +21,7 @@ from stream_backup.options import as_json, connected, table_argument
 from stream_backup.table import describe, require
 from stream_backup.talk import say
 
-READERS = 32
+READERS = 64
 """Archive requests and row writes under way at once."""
 
 

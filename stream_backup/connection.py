@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from obstore.auth.boto3 import Boto3CredentialProvider
 
-from stream_backup.archive import Archive, Location
+from stream_backup.archive import SHARDS, Archive, Location
 from stream_backup.dynamodb import DynamoDB
 from stream_backup.errors import UsageError
 from stream_backup.failures import FailedBatch, is_out_of_sight, places, waiting
@@ -48,7 +48,9 @@ class Connection:
 
     @cached_property
     def s3(self) -> Any:
-        return self.session.client("s3")
+        return self.session.client(
+            "s3", config=Config(max_pool_connections=2 * len(SHARDS))
+        )  # every shard is listed at once
 
     @cached_property
     def stack(self) -> Stack | None:

@@ -23,7 +23,7 @@ from verify.rows import Rows
 from verify.scan import Scan
 from verify.tally import Tally
 
-READERS = 32
+READERS = 64
 """Requests for single rows and versions under way at once."""
 
 

@@ -109,7 +109,7 @@ def restore(facts: Facts, *, to_file: bool) -> Part:
     seconds, limit = _slowest(times)
     hours = ceil(seconds / 3600)
     return Part(
-        requests={"LIST": lists, "GET": gets, "BatchWriteItem": pages(items, len(SHARDS), rates.BATCH) if items else 0.0},
+        requests={"LIST": lists, "GET": gets, "BatchWriteItem": ceil(items / rates.BATCH)},
         capacity={"WCU": units + items * facts.index_units},
         priced=priced
         | {
