@@ -22,8 +22,9 @@ BACKFILL_META = {"PUT": 3, "LIST": 14, "GET": 7}
 RESTORE_META = {"LIST": 10, "GET": 5}
 """Requests for what is known of the archive, of one stream and its first run. tests/test_estimate.py counts them."""
 
-BACKFILL_RATE, TABLE_RATE, FILE_RATE = 4297, 3664, 4609
-"""Items a second of one process, 10 ms an answer, items of 640 bytes: measured on 2026-11-21 (docs/performance.md)."""
+BACKFILL_RATE, TABLE_RATE, FILE_RATE = 1917, 3664, 4609
+"""Items a second of one process, 25 ms for the answer to a PUT and 10 ms for any other, items of 640 bytes: measured on 2026-11-21
+(docs/performance.md)."""
 
 S3_PUTS = 3500
 """A second, of one prefix, until S3 has spread it (Amazon S3 User Guide, "Optimizing Amazon S3 performance")."""
