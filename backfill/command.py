@@ -18,7 +18,7 @@ from stream_backup.dynamodb import DynamoDB
 from stream_backup.key import KeySchema
 from stream_backup.meta import Meta
 from stream_backup.moment import iso
-from stream_backup.options import as_json, connected, table_argument
+from stream_backup.options import as_json, connected, read_capacity, table_argument
 from stream_backup.table import require
 from stream_backup.talk import bar, data, say
 
@@ -35,18 +35,7 @@ from stream_backup.talk import bar, data, say
     type=click.IntRange(1, 256),
     help=f"Parts scanned at once.  [default: those of the run it goes on with, else {SEGMENTS} a worker]",
 )
-@click.option(
-    "--read-share",
-    type=click.FloatRange(0.01, 1),
-    default=0.5,
-    show_default=True,
-    help="Share of a provisioned table's read capacity to use.",
-)
-@click.option(
-    "--read-units",
-    type=click.FloatRange(1),
-    help="Read capacity units a second to use at most.  [default: the share; on-demand: no limit]",
-)
+@read_capacity
 @click.option("--without-stream", is_flag=True, help="Although the stream is off: gives rows, and no coverage.")
 @as_json
 @connected

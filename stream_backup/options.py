@@ -45,3 +45,20 @@ def connected(command: Command) -> Command:
 as_json = click.option("--json", "as_json", is_flag=True, help="Report as JSON on stdout.")
 
 table_argument = click.argument("table")
+
+
+def read_capacity(command: Command) -> Command:
+    """Adds `--read-share` and `--read-units` to a command that scans a live table."""
+    share = click.option(
+        "--read-share",
+        type=click.FloatRange(0.01, 1),
+        default=0.5,
+        show_default=True,
+        help="Share of a provisioned table's read capacity to use.",
+    )
+    units = click.option(
+        "--read-units",
+        type=click.FloatRange(1),
+        help="Read capacity units a second to use at most.  [default: the share; on-demand: no limit]",
+    )
+    return share(units(command))

@@ -13,7 +13,7 @@ from stream_backup.connection import Connection
 from stream_backup.errors import UsageError
 from stream_backup.key import KeySchema
 from stream_backup.meta import Meta
-from stream_backup.options import as_json, connected, table_argument
+from stream_backup.options import as_json, connected, read_capacity, table_argument
 from stream_backup.survey import Live, Survey, survey
 from stream_backup.table import require
 from stream_backup.talk import HashFraction, bar, say
@@ -30,18 +30,7 @@ READERS = 64
 @click.command()
 @table_argument
 @click.option("--segments", type=click.IntRange(1, 256), default=4, show_default=True, help="Parts scanned at once.")
-@click.option(
-    "--read-share",
-    type=click.FloatRange(0.01, 1),
-    default=0.5,
-    show_default=True,
-    help="Share of a provisioned table's read capacity to use.",
-)
-@click.option(
-    "--read-units",
-    type=click.FloatRange(1),
-    help="Read capacity units a second to use at most.  [default: the share; on-demand: no limit]",
-)
+@read_capacity
 @as_json
 @connected
 def verify(
