@@ -726,14 +726,14 @@ def test_while_the_table_is_written(ministack_url: str, between: Between) -> Non
 def test_while_nobody_reads_the_stream(ministack_url: str) -> None:
     """What changed since it was last read differs, and that is said; and what the archive lost whole, a backfill writes again, as
     the hint says."""
-    kept = keep(ministack_url, "unread")
-    kept.table.put(order(5, "unread"))
+    kept = keep(ministack_url, "unread-verified")
+    kept.table.put(order(5, "unread-verified"))
     printed = kept.verify().refused(5, "Nobody has read its stream since", "1 differs in the archive")
     assert "1 rows are looked at again" in printed.err
-    kept.shell.done("follow", "unread", "--once")
+    kept.shell.done("follow", "unread-verified", "--once")
     kept.take_out(7)
     kept.verify().refused(5, "1 missing from the archive", "stream-backup backfill unread")
-    kept.shell.done("backfill", "unread", "--workers", "1")
+    kept.shell.done("backfill", "unread-verified", "--workers", "1")
     assert kept.verify().code == 0
 
 
@@ -763,7 +763,7 @@ def test_without_coverage(ministack_url: str) -> None:
 def test_interrupted(ministack_url: str, between: Between) -> None:
     """Ctrl-C ends it soon, in the scan and while it looks again: 130."""
     kept = keep(ministack_url, "interrupted")
-    kept.table.put(*(order(number, "unread") for number in range(20, 30)))
+    kept.table.put(*(order(number, "unread-verified") for number in range(20, 30)))
     for operation in ("Scan", "GetItem"):
 
         def rule(request: Request, slow: str = operation) -> Answer | None:
