@@ -1,1 +1,0 @@
-"""Scan → archive: seeds the rows that were there before the stream."""

@@ -1,4 +1,6 @@
-from backfill.command import backfill
-from stream_backup.cli import main
+"""`python -m backfill`."""
+
+from stream_backup.cli.backfill import backfill
+from stream_backup.cli.main import main
 
 main(backfill, "python -m backfill")

@@ -1,5 +1,5 @@
-"""Credentials of workers: their parent's, which may have asked a human for them. AWS takes an MFA code once, so the next process
-to ask would be refused."""
+"""The credentials of workers: those of their parent, which may have asked a person for them. AWS
+accepts an MFA code only once, so a second process that asked would be refused."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,14 +10,15 @@ import botocore.session
 from botocore.credentials import CredentialProvider, RefreshableCredentials
 
 Lent = dict[str, str | None]
-"""As botocore wants them from whoever refreshes credentials."""
+"""Credentials as botocore expects them from a function that refreshes them."""
 
 _LENT_FOR = timedelta(minutes=16)
-"""Botocore asks again from 15 minutes before the end on, so after one; what it lends itself lasts for ten at least."""
+"""Botocore asks again 15 minutes before the end, so after one minute; the credentials it returns
+last at least ten."""
 
 
 def lend(session: Any) -> Lent:
-    """The credentials of boto3's `session` as they are now."""
+    """Returns the present credentials of boto3's `session`."""
     found = session.get_credentials().get_frozen_credentials()
     until = datetime.now(UTC) + _LENT_FOR
     return {
@@ -29,7 +30,7 @@ def lend(session: Any) -> Lent:
 
 
 def borrowing(profile: str | None, region: str | None, ask: Callable[[], Lent]) -> Any:
-    """A session of boto3 that asks for its credentials as it needs them."""
+    """Returns a boto3 session that asks for its credentials when it needs them."""
     core = botocore.session.Session(profile=profile)
     core.get_component("credential_provider").providers.insert(0, _Borrowed(ask))
     return boto3.Session(botocore_session=core, region_name=region)

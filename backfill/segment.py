@@ -1,54 +1,76 @@
-"""One segment of a table's scan → baseline versions, page by page, going on where its checkpoint stands.
+"""One segment of a table's scan, written to the archive page by page, resumed from its checkpoint.
 
-A page is scanned consistently and stamped with the interval in which it was answered, by AWS's own clock: from the answer
-before it to its own (Amazon DynamoDB Developer Guide, "Working with scans", "Read consistency for scan").
+A page is scanned consistently and stamped with the interval in which it was answered, by AWS's own
+clock: from the answer before it to its own (Amazon DynamoDB Developer Guide, "Working with scans",
+"Read consistency for scan").
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any
 
 from obstore.exceptions import BaseError
 
-from backfill.capacity import Capacity
-from stream_backup.archive import Archive, Object
-from stream_backup.change import Change
-from stream_backup.coverage import Run
-from stream_backup.dynamodb import DynamoDB
+from stream_backup.archive.layout import Archive, Object
+from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.aws.capacity import ReadBudget
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.scan import ScanPage, TableScan
+from stream_backup.core.change import Change
+from stream_backup.core.checkpoints import SegmentCheckpoint
+from stream_backup.core.item import Item
+from stream_backup.core.records import Run
 from stream_backup.errors import ArchiveError
-from stream_backup.item import Item
 
-WRITERS = 64
 STALE = 600
-"""Seconds between question and answer after which a page is asked again: its interval would say little (a laptop slept)."""
+"""Seconds between question and answer after which a page is asked for again: its interval would be
+too wide to be of use (a laptop was asleep)."""
 
-Checkpoint = dict[str, Any]
+LISTED = 20
+"""How many errors are kept."""
 
 
 @dataclass(slots=True)
 class Counts:
+    """What a scan did: items read, written, already in the archive (`existing`) and failed, and the
+    first errors."""
+
     read: int = 0
     written: int = 0
-    already_there: int = 0
+    existing: int = 0
     failed: int = 0
     failures: list[Exception] = field(default_factory=list)
 
     def add(self, other: "Counts") -> None:
+        """Adds what another part of the scan did."""
         self.read += other.read
         self.written += other.written
-        self.already_there += other.already_there
+        self.existing += other.existing
         self.failed += other.failed
-        self.failures = (self.failures + other.failures)[:20]
+        self.failures = (self.failures + other.failures)[:LISTED]
+
+    @classmethod
+    def of(cls, checkpoint: SegmentCheckpoint | None) -> "Counts":
+        """Returns what was done up to a checkpoint."""
+        if checkpoint is None:
+            return cls()
+        kept = checkpoint.counts
+        return cls(kept["read"], kept["written"], kept["already_there"], kept["failed"])
 
     def record(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in ("read", "written", "already_there", "failed")}
+        """Returns the counts as they are stored."""
+        return {
+            "read": self.read,
+            "written": self.written,
+            "already_there": self.existing,
+            "failed": self.failed,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What every segment of a run shares, and its number."""
+    """One segment by its number, and what all segments of a run share."""
 
     dynamodb: DynamoDB
     archive: Archive
@@ -56,73 +78,68 @@ class Segment:
     number: int
     total: int
     empty: bool
-    capacity: Capacity
+    budget: ReadBudget
     pool: Executor
     stop: Event
-    save: Callable[[int, Checkpoint], None]
+    save: Callable[[int, SegmentCheckpoint], None]
     progress: Callable[[Counts], None]
 
-    def scan(self, kept: Checkpoint | None, asked: int) -> Counts:
-        """Scans to the end, or until `stop` is set; `asked` is a second of AWS's clock that has passed. A page whose items
-        could not all be written, or a page cut short, is not checkpointed past, so that the next run reads it again."""
-        whole = Counts(**kept["counts"]) if kept else Counts()
+    def scan(self, kept: SegmentCheckpoint | None, asked: int) -> Counts:
+        """Scans from the checkpoint `kept` to the end, or until `stop` is set; `asked` is a past
+        second of AWS's clock. A page whose items could not all be written is not included in a
+        checkpoint, so that the next run reads it again."""
+        whole = Counts.of(kept)
         self.progress(whole)
-        start = kept["next"] if kept else None
-        while not (kept and kept["next"] is None):
-            if self.stop.is_set():
-                return whole
-            items, following, asked, answered = self._page(start, asked)
-            counts = self._write(items, asked, answered)
+        if kept and kept.next is None:
+            return whole
+        for page, since in self._pages(kept.next if kept else None, asked):
+            counts = self._write(page.items, since, page.moment)
             whole.add(counts)
             self.progress(counts)
-            if counts.failed or counts.read < len(items):
+            if counts.failed or counts.read < len(page.items):
                 return whole
-            kept = {"next": following, "counts": whole.record()}
-            self.save(self.number, kept)
-            start, asked = following, answered
+            self.save(self.number, SegmentCheckpoint(page.following, whole.record()))
         return whole
 
-    def _page(self, start: Item | None, asked: int) -> tuple[list[Item], Item | None, int, int]:
-        request: dict[str, Any] = {
-            "TableName": self.archive.table,
-            "ConsistentRead": True,
-            "ReturnConsumedCapacity": "TOTAL",
-            "Segment": self.number,
-            "TotalSegments": self.total,
-        }
-        if start:
-            request["ExclusiveStartKey"] = start
-        data, answered = self.dynamodb.call("scan", request)
-        while answered - asked > STALE:
-            asked = answered
-            data, answered = self.dynamodb.call("scan", request)
-        consumed = data.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
-        self.stop.wait(self.capacity.spend(consumed))
-        return data["Items"], data.get("LastEvaluatedKey"), asked, answered
+    def _pages(self, start: Item | None, asked: int) -> Iterator[tuple[ScanPage, int]]:
+        """Yields each page and the second in which it was asked for."""
+        scan = TableScan(self.dynamodb, self.archive.table, self.number, self.total)
+        while not self.stop.is_set():
+            page = scan.page(start)
+            while page.moment - asked > STALE:
+                asked = page.moment
+                page = scan.page(start)
+            self.stop.wait(self.budget.spend(page.consumed))
+            yield page, asked
+            if page.following is None:
+                return
+            start, asked = page.following, page.moment
 
     def _write(self, items: Sequence[Item], asked: int, answered: int) -> Counts:
-        """Spelled here and put by the pool: Python in 32 threads costs several times what it costs in a few."""
+        """Writes the items of a page. They are encoded here and put by the pool: Python code in
+        many threads costs several times what it costs in a few."""
         schema = self.archive.schema
         assert schema is not None
-        scanned = (Change.scanned(item, schema, asked, answered, self.run.floor) for item in items)
+        floor = self.run.floor
+        scanned = (Change.scanned(item, schema, asked, answered, floor) for item in items)
         rows = [self.archive.object_of(change) for change in scanned]
-
-        def write(part: Sequence[Object]) -> Counts:
-            done = Counts()
-            for row in part:
-                if self.stop.is_set():
-                    break
-                done.read += 1
-                try:
-                    fresh = self.archive.put_baseline(row, self.run.floor, empty=self.empty)
-                    done.written += fresh
-                    done.already_there += not fresh
-                except (ArchiveError, OSError, BaseError) as error:
-                    done.failed += 1
-                    done.failures.append(error)
-            return done
-
         whole = Counts()
-        for done in self.pool.map(write, (rows[index::WRITERS] for index in range(min(WRITERS, len(rows))))):
+        parts = (rows[index::CONCURRENCY] for index in range(min(CONCURRENCY, len(rows))))
+        for done in self.pool.map(self._put, parts):
             whole.add(done)
         return whole
+
+    def _put(self, rows: Sequence[Object]) -> Counts:
+        done = Counts()
+        for row in rows:
+            if self.stop.is_set():
+                break
+            done.read += 1
+            try:
+                fresh = self.archive.put_baseline(row, self.run.floor, empty=self.empty)
+                done.written += fresh
+                done.existing += not fresh
+            except (ArchiveError, OSError, BaseError) as error:
+                done.failed += 1
+                done.failures.append(error)
+        return done

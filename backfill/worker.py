@@ -1,5 +1,5 @@
-"""What one worker does, a process of its own: it opens its own clients, scans its share of the segments, tells its parent the
-counts of each page, and ends when its parent is gone."""
+"""A worker: a process that opens its own clients, scans its share of the segments, reports the
+counts of each page to its parent, and ends when its parent is gone."""
 
 import os
 import traceback
@@ -8,32 +8,34 @@ from multiprocessing.connection import Connection as Pipe
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 
-from backfill.capacity import Capacity
 from backfill.credentials import Lent
 from backfill.segment import Counts
 from backfill.share import Share
-from stream_backup.archive import Archive
-from stream_backup.dynamodb import DynamoDB
+from stream_backup.archive.layout import Archive
+from stream_backup.aws.capacity import ReadBudget
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.errors import translate
 from stream_backup.errors import StreamBackupError
-from stream_backup.translate import translate
 
 Clients = Callable[[Callable[[], Lent]], tuple[DynamoDB, Archive]]
-"""Opens a process's own; handed to another process, so it holds no client yet. It is given whom to ask for credentials."""
+"""Opens the clients of a process, given a function that returns its parent's credentials."""
 
 ASKED = "credentials"
 
-Told = Counts | StreamBackupError | str | None
-"""The counts of a page, the error that ended the worker, ASKED, or None when its share is scanned."""
+Message = Counts | StreamBackupError | str | None
+"""The counts of a page, the error that ended the worker, ASKED, or None when its share has been
+scanned."""
 
 
-def work(clients: Clients, share: Share, capacity: Capacity, parent: Pipe) -> None:
+def work(clients: Clients, share: Share, budget: ReadBudget, parent: Pipe) -> None:
+    """Scans a share: the main function of the process."""
     answers: SimpleQueue[Lent] = SimpleQueue()
     Thread(target=_listen, args=(parent, answers), daemon=True).start()
     telling, asking = Lock(), Lock()
 
-    def tell(told: Told) -> None:
+    def tell(message: Message) -> None:
         with telling:
-            parent.send(told)
+            parent.send(message)
 
     def ask() -> Lent:
         with asking:
@@ -41,14 +43,14 @@ def work(clients: Clients, share: Share, capacity: Capacity, parent: Pipe) -> No
             return answers.get()
 
     try:
-        share.scan(*clients(ask), capacity, Event(), tell)
+        share.scan(*clients(ask), budget, Event(), tell)
         tell(None)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         tell(_sendable(error))
 
 
 def _listen(parent: Pipe, answers: "SimpleQueue[Lent]") -> None:
-    """Ends this process when its parent is gone, however that ended."""
+    """Ends this process when its parent is gone, for whatever reason."""
     while True:
         try:
             answers.put(parent.recv())
@@ -57,8 +59,12 @@ def _listen(parent: Pipe, answers: "SimpleQueue[Lent]") -> None:
 
 
 def _sendable(error: Exception) -> StreamBackupError:
-    """An error of AWS's clients may not survive the way to another process; its sentence does, and where it came from."""
-    unforeseen = StreamBackupError(f"Unexpected: {type(error).__name__}: {error}", "--debug shows where; please report it.")
-    known = translate(error) or unforeseen
+    """Returns an error that can be sent to another process, which an error of AWS's clients may
+    not: the same sentence, and where it was raised."""
+    unexpected = StreamBackupError(
+        f"Unexpected: {type(error).__name__}: {error}",
+        "Run it again with --debug to see where, and report it.",
+    )
+    known = translate(error) or unexpected
     known.add_note(traceback.format_exc())
     return known

@@ -1,10 +1,13 @@
-"""More processes where there are more cores: one Python process is bound by its interpreter lock.
+"""Several processes for machines with several cores: one Python process is limited by its
+interpreter lock.
 
-Workers live and die with their parent, and any of them may be killed at any request: what is not checkpointed is read again.
+Workers start and end with their parent, and any of them may be killed at any request: what is not
+in a checkpoint is read again.
 """
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,49 +15,58 @@ from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 
-from backfill.capacity import Capacity
 from backfill.credentials import Lent
 from backfill.segment import Counts
 from backfill.share import Share
-from backfill.worker import Clients, Told, work
+from backfill.worker import Clients, Message, work
+from stream_backup.aws.capacity import ReadBudget
 from stream_backup.errors import IncompleteError, StreamBackupError
 
 MOST = 8
-"""Workers unless told otherwise, on however many cores: each writes by 32 threads, and S3 takes 3,500 PUTs a second of a prefix
-before it slows them down (Amazon S3 User Guide, "Optimizing Amazon S3 performance")."""
-
+"""Workers by default on any number of cores: each writes with 64 threads, and S3 takes 3,500 PUTs a
+second of a prefix before it slows them down (Amazon S3 User Guide, "Optimizing Amazon S3
+performance")."""
 
 SMALL = 100_000
-"""Rows up to which one process is quickest: others take seconds to come up, in which one writes as many thousands of rows."""
+"""Rows up to which one process is fastest: others take seconds to start, in which one writes as
+many thousands of rows."""
 
 
 def default_workers(rows: int) -> int:
-    """One for each core this process may use, for a table that is worth it."""
+    """Returns the number of workers for a table of so many rows: one for each core that this
+    process may use, and one for a small table."""
     if rows <= SMALL:
         return 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, MOST)
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), MOST)
+    return min(os.cpu_count() or 1, MOST)
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """So many processes; `lend` gives what they ask for to sign their requests."""
+    """`number` processes, which open their clients with `clients`; `lend` returns the credentials
+    that they ask for."""
 
     number: int
     clients: Clients
     lend: Callable[[], Lent]
 
-    def scan(self, share: Share, capacity: Capacity, progress: Callable[[Counts], None]) -> Counts:
-        """As `Share.scan`, from the main thread. Raises what ended a worker, and leaves none behind."""
-        spawn = get_context("spawn")  # a fork would take boto3's and obstore's connections and threads along
-        resource_tracker.ensure_running()  # else the first worker starts it, which lets Ctrl-C in again
+    def scan(self, share: Share, budget: ReadBudget, progress: Callable[[Counts], None]) -> Counts:
+        """Does what `Share.scan` does; call it from the main thread. Raises what ended a worker,
+        and leaves none behind."""
+        # A fork would copy the connections and threads of boto3 and obstore.
+        spawn = get_context("spawn")
+        # Otherwise the first worker starts it, which unblocks Ctrl-C.
+        resource_tracker.ensure_running()
         started: dict[Pipe, BaseProcess] = {}
         try:
             for part in share.deal(self.number):
                 ours, theirs = spawn.Pipe()
-                process: BaseProcess = spawn.Process(target=work, args=(self.clients, part, capacity, theirs), daemon=True)
-                with _undisturbed():
+                arguments = (self.clients, part, budget, theirs)
+                process: BaseProcess = spawn.Process(target=work, args=arguments, daemon=True)
+                with _undisturbed(), _without_main():
                     process.start()
                     started[ours] = process
                 theirs.close()
@@ -65,12 +77,14 @@ class Workers:
                     process.kill()
                     process.join()
 
-    def _gather(self, started: dict[Pipe, BaseProcess], progress: Callable[[Counts], None]) -> Counts:
+    def _gather(
+        self, started: dict[Pipe, BaseProcess], progress: Callable[[Counts], None]
+    ) -> Counts:
         whole, scanning = Counts(), dict(started)
         while scanning:
             for pipe in wait(list(scanning)):
                 assert isinstance(pipe, Pipe)
-                match _told(pipe, scanning[pipe]):
+                match _receive(pipe, scanning[pipe]):
                     case Counts() as counts:
                         whole.add(counts)
                         progress(counts)
@@ -78,7 +92,7 @@ class Workers:
                         raise error
                     case str():
                         lent = self.lend()
-                        with suppress(BrokenPipeError):  # it died, which is what it says next
+                        with suppress(BrokenPipeError):  # the worker died, which is read next
                             pipe.send(lent)
                     case None:
                         del scanning[pipe]
@@ -87,11 +101,12 @@ class Workers:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ctrl-C waits until the block is over; and what is started in it never hears of one, which goes to all processes of a
-    terminal: its parent sees to it."""
+    """Delays Ctrl-C until the block is over. A process started in it never receives Ctrl-C, which
+    goes to all processes of a terminal: its parent ends it."""
     heard: list[int] = []
     handlers = {
-        each: signal.signal(each, lambda number, _: heard.append(number)) for each in (signal.SIGINT, signal.SIGTERM)
+        each: signal.signal(each, lambda number, _: heard.append(number))
+        for each in (signal.SIGINT, signal.SIGTERM)
     }
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -104,16 +119,29 @@ def _undisturbed() -> Iterator[None]:
         signal.raise_signal(heard[0])
 
 
-def _told(pipe: Pipe, process: BaseProcess) -> Told:
-    """The next a worker has to say; raises what its death means when it died."""
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keeps a spawned process from importing the parent's main module: the command line, which a
+    worker does not need."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
     try:
-        told: Told = pipe.recv()
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _receive(pipe: Pipe, process: BaseProcess) -> Message:
+    """Returns the next message of a worker; raises what its death means when it died."""
+    try:
+        message: Message = pipe.recv()
     except (EOFError, OSError):
         process.join()
         if process.exitcode == -signal.SIGTERM:
-            raise KeyboardInterrupt from None  # whoever ends a whole group of processes means the command
+            raise KeyboardInterrupt from None  # the signal went to a whole group of processes
         raise IncompleteError(
             f"A worker of the backfill died (exit code {process.exitcode}).",
-            "Nothing is lost: run the same command again, and it goes on. Where memory is short, with fewer --workers.",
+            "Nothing was lost. Run the same command again to resume. If memory is short, use fewer "
+            "--workers.",
         ) from None
-    return told
+    return message

@@ -1,6 +1,8 @@
-"""The ceiling: the same requests from the same clients, made ready before the clock starts, and nothing done with the
-answers. Puts and gets go through obstore from threads; listings, scans and batches through botocore, which is kept from
-parsing what comes back.
+"""The bare clients, which are the upper limit.
+
+The same clients send the same requests, which are built before the measurement, and the answers
+are ignored. Objects are written and read by obstore in threads. Listings, scans and batches are
+sent by botocore, which does not parse the answers.
 """
 
 import json
@@ -13,19 +15,19 @@ import obstore
 
 from bench import rows
 from bench.clients import Endpoints, Session, dynamodb, objects
-from stream_backup.change import Change
+from stream_backup.archive.slices import SLICES
+from stream_backup.core.change import Change
 
 Work = Callable[[], int]
 
 THREADS = 64
-"""As many as our own code uses; 8 and 16 are no faster here, within the noise."""
-
-SHARDS = "0123456789abcdef"
+"""The number that our code uses. 8 and 16 are not measurably faster."""
 
 Put = tuple[str, bytes, dict[str, str]]
 
 
 def capture(endpoints: Endpoints, count: int) -> Work:
+    """Returns the work that writes one batch of the stream with `count` changes to S3."""
     changes = [Change.streamed(record) for record in rows.event(count)["Records"]]
     return _putting(endpoints, [_put("orders", change) for change in changes], "overwrite")
 
@@ -45,6 +47,7 @@ def _putting(endpoints: Endpoints, puts: list[Put], mode: Any) -> Work:
 
 
 def backfill(endpoints: Endpoints, count: int) -> Work:
+    """Returns the work that writes a table of `count` items to S3."""
     table = rows.table_name(count)
     items = [json.loads(rows.body(number, 0)) for number in range(count)]
     changes = [Change.scanned(item, rows.SCHEMA, rows.BASE, rows.BASE, 0) for item in items]
@@ -67,11 +70,18 @@ def backfill(endpoints: Endpoints, count: int) -> Work:
 
 
 def restore(endpoints: Endpoints, count: int) -> Work:
+    """Returns the work that writes `count` items from S3 into a table."""
     table = rows.table_name(count)
-    read, into, pool = _reading(endpoints, count, None), _unread(dynamodb(endpoints)), ThreadPoolExecutor(THREADS)
+    read, into, pool = (
+        _reading(endpoints, count, None),
+        _unread(dynamodb(endpoints)),
+        ThreadPoolExecutor(THREADS),
+    )
     requests = [b'{"PutRequest":{"Item":' + rows.body(number, 3) + b"}}" for number in range(count)]
     start = b'{"RequestItems":{"' + table.encode() + b'":['
-    batches = [start + b",".join(requests[place : place + 25]) + b"]}}" for place in range(0, count, 25)]
+    batches = [
+        start + b",".join(requests[place : place + 25]) + b"]}}" for place in range(0, count, 25)
+    ]
 
     def work() -> int:
         done = read()
@@ -82,22 +92,34 @@ def restore(endpoints: Endpoints, count: int) -> Work:
 
 
 def export(endpoints: Endpoints, count: int, path: Path) -> Work:
+    """Returns the work that writes `count` items from S3 to the file `path`."""
     return _reading(endpoints, count, path)
 
 
 def _reading(endpoints: Endpoints, count: int, path: Path | None) -> Work:
-    """Every page of the listing, then one version of each row."""
+    """Returns the work that lists all versions and then reads one version of each row."""
     table = rows.table_name(count)
     known = rows.table(count)
-    wanted = [(f"{table}/{name}", f"{number}.3") for name, number in zip(known.names, known.numbers, strict=True)]
-    s3, client, pool = Session(endpoints).client("s3"), objects(endpoints), ThreadPoolExecutor(THREADS)
+    wanted = [
+        (f"{table}/{name}", f"{number}.3")
+        for name, number in zip(known.names, known.numbers, strict=True)
+    ]
+    s3, client, pool = (
+        Session(endpoints).client("s3"),
+        objects(endpoints),
+        ThreadPoolExecutor(THREADS),
+    )
     s3.meta.events.register("before-parse.s3.ListObjectVersions", _drop_listing)
 
-    def walk(shard: str) -> None:
-        first, end = known.after(shard, "")
+    def walk(digit: str) -> None:
+        first, end = known.after(digit, "")
         for place in range(first, end, 200) or [first]:
-            markers = {"KeyMarker": f"{table}/{known.names[place - 1]}", "VersionIdMarker": "0"} if place > first else {}
-            s3.list_object_versions(Bucket=rows.BUCKET, Prefix=f"{table}/{shard}", **markers)
+            markers = (
+                {"KeyMarker": f"{table}/{known.names[place - 1]}", "VersionIdMarker": "0"}
+                if place > first
+                else {}
+            )
+            s3.list_object_versions(Bucket=rows.BUCKET, Prefix=f"{table}/{digit}", **markers)
 
     def read(part: list[tuple[str, str]]) -> None:
         lines = path.open("ab", buffering=1 << 20) if path else None
@@ -109,7 +131,7 @@ def _reading(endpoints: Endpoints, count: int, path: Path | None) -> Work:
             lines.close()
 
     def work() -> int:
-        list(pool.map(walk, SHARDS))
+        list(pool.map(walk, SLICES))
         list(pool.map(read, (wanted[index::THREADS] for index in range(THREADS))))
         return len(wanted)
 
@@ -121,7 +143,7 @@ def _put(table: str, change: Change) -> Put:
 
 
 def _unread(client: Any) -> Any:
-    """The client, its answers thrown away before anybody parses them."""
+    """Returns the client; its answers are discarded before they are parsed."""
 
     def drop(response_dict: dict[str, Any], **_: Any) -> None:
         response_dict["body"] = b"{}"

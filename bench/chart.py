@@ -1,4 +1,4 @@
-"""The growth chart."""
+"""Draws the growth chart."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 
 
 def draw(path: Path, counts: Sequence[int], rates: Mapping[str, Sequence[float]]) -> None:
+    """Writes a PNG file with the rates in items per second, by name, at each of `counts` items."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, each in rates.items():
         axes.plot(counts, each, marker="o", label=name)

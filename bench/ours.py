@@ -1,34 +1,42 @@
-"""The hot paths as they are: the code of the function, of `backfill` and of `restore`, on clients made as they make them."""
+"""The hot paths of the product: the code of the function, of `backfill` and of `restore`."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
-from backfill.capacity import Capacity
-from backfill.segment import WRITERS, Segment
+from backfill.run import SEGMENTS
+from backfill.segment import Segment
 from bench import rows
 from bench.clients import Endpoints, archive, dynamodb
-from restore.command import READERS
-from restore.execute import Execution, rewind_live, to_file
+from restore import destination
+from restore.file import File
+from restore.live_table import LiveTable, RewoundTable
 from restore.load import load
-from restore.plan import Rebuild, Rewind, Selection, Tally
+from restore.plan import Rebuild, Rewind, Tally
+from restore.selection import Selection
 from restore.target import Target
 from restore.writer import BatchWriter
-from stream_backup.coverage import Run
-from stream_backup.handler import make_handler
-from verify.look import Looks
-from verify.rows import Rows
-from verify.scan import Scan
-from verify.tally import Tally as VerifyTally
+from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.aws.capacity import ReadBudget
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.scan import TableScan
+from stream_backup.capture.batch import make_handler
+from stream_backup.core.records import Run, TableDescription
+from stream_backup.progress import Silent
+from stream_backup.verify.findings import Findings
+from stream_backup.verify.looks import Looks
+from stream_backup.verify.rows import Rows
+from stream_backup.verify.run import scan_rows
 
 Work = Callable[[], int]
 DAMAGED = 1000
-SEGMENTS = 4
-"""What `backfill` takes unless told otherwise."""
+"""The rows that a rewind restores."""
 
 
 def capture(endpoints: Endpoints, count: int) -> Work:
+    """Returns the work that writes one batch of the stream with `count` changes to S3."""
     written = archive(endpoints, "orders")
     handle, batch = make_handler(lambda _: written), rows.event(count)
 
@@ -40,14 +48,16 @@ def capture(endpoints: Endpoints, count: int) -> Work:
 
 
 def backfill(endpoints: Endpoints, count: int) -> Work:
+    """Returns the work that writes a table of `count` items to S3."""
     table = rows.table_name(count)
     into, source = archive(endpoints, table), dynamodb(endpoints)
+    catalog = Catalog(into)
     run = Run("bench", "label", rows.BASE, rows.BASE, rows.BASE, False, {"segments": SEGMENTS})
 
     def work() -> int:
         _, asked = source.call("batch_write_item", {"RequestItems": {}})
-        with ThreadPoolExecutor(WRITERS) as pool, ThreadPoolExecutor(SEGMENTS) as scanners:
-            capacity, stop = Capacity(None), Event()
+        with ThreadPoolExecutor(CONCURRENCY) as pool, ThreadPoolExecutor(SEGMENTS) as scanners:
+            budget, stop = ReadBudget(None), Event()
             segments = [
                 Segment(
                     dynamodb=source,
@@ -56,15 +66,20 @@ def backfill(endpoints: Endpoints, count: int) -> Work:
                     number=number,
                     total=SEGMENTS,
                     empty=True,
-                    capacity=capacity,
+                    budget=budget,
                     pool=pool,
                     stop=stop,
-                    save=lambda number, kept: into.write_meta(f"segments/bench/{number}", kept),
+                    save=lambda number, kept: catalog.write_segment_checkpoint(
+                        "bench", number, kept
+                    ),
                     progress=lambda _: None,
                 )
                 for number in range(SEGMENTS)
             ]
-            done = sum(counts.written for counts in scanners.map(lambda segment: segment.scan(None, asked), segments))
+            done = sum(
+                counts.written
+                for counts in scanners.map(lambda segment: segment.scan(None, asked), segments)
+            )
         assert done == count
         return done
 
@@ -72,13 +87,15 @@ def backfill(endpoints: Endpoints, count: int) -> Work:
 
 
 def restore(endpoints: Endpoints, count: int) -> Work:
+    """Returns the work that writes `count` items from S3 into a table."""
     table = rows.table_name(count)
     source, into = archive(endpoints, table), dynamodb(endpoints)
 
     def work() -> int:
         plan, chosen, tally = Rebuild(source, rows.MOMENT, rows.BASE), Selection(source), Tally()
-        target = Target(into, table, "arn", {}, goes_on=False, had_rows=False)
-        with ThreadPoolExecutor(READERS) as pool:
+        description = TableDescription({}, {}, (), point_in_time_recovery=False)
+        target = Target(into, table, "arn", description, resumed=False, had_rows=False)
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
             writer = BatchWriter(into, table)
             assert not load(plan, chosen, target, writer, pool, tally, lambda *_: None, Event())
         assert tally.versions == count * rows.VERSIONS
@@ -89,46 +106,54 @@ def restore(endpoints: Endpoints, count: int) -> Work:
 
 
 def export(endpoints: Endpoints, count: int, path: Path) -> Work:
+    """Returns the work that writes `count` items from S3 to the file `path`."""
     table = rows.table_name(count)
     source, unused = archive(endpoints, table), dynamodb(endpoints)
 
     def work() -> int:
-        tally = Tally()
-        with ThreadPoolExecutor(READERS) as pool:
-            execution = Execution(unused, Selection(source), pool, tally, Event())
-            to_file(execution, Rebuild(source, rows.MOMENT, rows.BASE), str(path), overwrite=True)
-        assert tally.versions == count * rows.VERSIONS
-        return tally.steps["put"]
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            execution = _work(unused, Selection(source), pool)
+            plan = Rebuild(source, rows.MOMENT, rows.BASE)
+            File(str(path), overwrite=True).execute(execution, plan)
+        assert execution.tally.versions == count * rows.VERSIONS
+        return execution.tally.steps["put"]
 
     return work
 
 
 def rewind(endpoints: Endpoints, count: int) -> Work:
-    """Of a table in which DAMAGED rows changed since the moment: planned, and executed."""
+    """Returns the work that rewinds a table in which DAMAGED rows have changed."""
     source, into = archive(endpoints, rows.damaged_name(count, DAMAGED)), dynamodb(endpoints)
 
     def work() -> int:
-        with ThreadPoolExecutor(READERS) as pool:
-            execution = Execution(into, Selection(source), pool, Tally(), Event())
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            execution = _work(into, Selection(source), pool)
             plan = Rewind(source, rows.GOOD, rows.BASE, rows.BASE)
-            assert rewind_live(execution, plan, None, plan_only=False) == {"rewound": DAMAGED, "already": 0, "left": []}
+            assert LiveTable(None).execute(execution, plan) == RewoundTable(DAMAGED, 0, ())
         return count
 
     return work
 
 
 def verify(endpoints: Endpoints, count: int) -> Work:
-    """Of a table that is what the archive says it is."""
+    """Returns the work that verifies a table without differences."""
     table = rows.damaged_name(count, DAMAGED)
     source, live = archive(endpoints, table), dynamodb(endpoints)
 
     def work() -> int:
-        capacity, stop, tally, found = Capacity(None), Event(), VerifyTally(), Rows()
-        Scan(live, table, rows.SCHEMA, SEGMENTS, capacity, stop, lambda _: None).into(found)
-        with ThreadPoolExecutor(READERS) as pool:
-            left = Looks(live, source, pool, capacity, stop, tally, rows.BASE).compare(found, lambda _: None)
+        budget, stop, findings, found = ReadBudget(None), Event(), Findings(), Rows()
+        scans = [TableScan(live, table, number, SEGMENTS) for number in range(SEGMENTS)]
+        scan_rows(scans, rows.SCHEMA, budget, stop, found, lambda _: None)
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            left = Looks(live, source, pool, budget, stop, findings, rows.BASE).compare(
+                found, lambda _: None
+            )
         found.close()
         assert not any(spool.count for spool in left)
         return count
 
     return work
+
+
+def _work(into: DynamoDB, chosen: Selection, pool: ThreadPoolExecutor) -> destination.Work:
+    return destination.Work(into, chosen, pool, Tally(), Event(), Silent())

@@ -1,4 +1,4 @@
-"""The hot paths as one would write them with boto3: client methods, a thread pool, no more."""
+"""A straightforward boto3 implementation of the hot paths: client methods and a thread pool."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Work = Callable[[], int]
 
 
 def capture(endpoints: Endpoints, count: int) -> Work:
-    """A batch of stream records → one put each, in order per item."""
+    """Returns the work that writes one batch of the stream with `count` changes to S3."""
     s3, pool, batch = plain(endpoints, "s3"), ThreadPoolExecutor(THREADS), rows.event(count)
 
     def put(chain: list[dict[str, Any]]) -> None:
@@ -43,8 +43,12 @@ def capture(endpoints: Endpoints, count: int) -> Work:
 
 
 def backfill(endpoints: Endpoints, count: int) -> Work:
-    """Scan → one create-only put each."""
-    s3, dynamodb, pool = plain(endpoints, "s3"), plain(endpoints, "dynamodb"), ThreadPoolExecutor(THREADS)
+    """Returns the work that writes a table of `count` items to S3."""
+    s3, dynamodb, pool = (
+        plain(endpoints, "s3"),
+        plain(endpoints, "dynamodb"),
+        ThreadPoolExecutor(THREADS),
+    )
     table = rows.table_name(count)
 
     def put(item: dict[str, Any]) -> None:
@@ -65,9 +69,11 @@ def backfill(endpoints: Endpoints, count: int) -> Work:
 
 
 def _chosen(s3: Any, table: str) -> list[dict[str, Any]]:
-    """For each key its newest version written by the moment."""
+    """Returns the newest version of each key at the moment of the restore."""
     found: dict[str, dict[str, Any]] = {}
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=rows.BUCKET, Prefix=f"{table}/"):
+    for page in s3.get_paginator("list_object_versions").paginate(
+        Bucket=rows.BUCKET, Prefix=f"{table}/"
+    ):
         for version in page.get("Versions", []):
             if version["LastModified"].timestamp() <= rows.MOMENT:
                 found.setdefault(version["Key"], version)
@@ -75,14 +81,20 @@ def _chosen(s3: Any, table: str) -> list[dict[str, Any]]:
 
 
 def restore(endpoints: Endpoints, count: int) -> Work:
-    """Versions of the moment → BatchWriteItem."""
-    s3, dynamodb, pool = plain(endpoints, "s3"), plain(endpoints, "dynamodb"), ThreadPoolExecutor(THREADS)
+    """Returns the work that writes `count` items from S3 into a table."""
+    s3, dynamodb, pool = (
+        plain(endpoints, "s3"),
+        plain(endpoints, "dynamodb"),
+        ThreadPoolExecutor(THREADS),
+    )
     table = rows.table_name(count)
 
     def load(versions: list[dict[str, Any]]) -> None:
         items = []
         for version in versions:
-            got = s3.get_object(Bucket=rows.BUCKET, Key=version["Key"], VersionId=version["VersionId"])
+            got = s3.get_object(
+                Bucket=rows.BUCKET, Key=version["Key"], VersionId=version["VersionId"]
+            )
             items.append(json.loads(got["Body"].read()))
         left = {table: [{"PutRequest": {"Item": item}} for item in items]}
         while left:
@@ -97,7 +109,7 @@ def restore(endpoints: Endpoints, count: int) -> Work:
 
 
 def export(endpoints: Endpoints, count: int, path: Path) -> Work:
-    """Versions of the moment → a file of JSON lines."""
+    """Returns the work that writes `count` items from S3 to the file `path`."""
     s3, pool = plain(endpoints, "s3"), ThreadPoolExecutor(THREADS)
     table = rows.table_name(count)
 
@@ -116,4 +128,6 @@ def export(endpoints: Endpoints, count: int, path: Path) -> Work:
 
 
 def _name(key: dict[str, Any]) -> str:
-    return md5(json.dumps(key, sort_keys=True, separators=(",", ":")).encode(), usedforsecurity=False).hexdigest()
+    return md5(
+        json.dumps(key, sort_keys=True, separators=(",", ":")).encode(), usedforsecurity=False
+    ).hexdigest()

@@ -1,8 +1,9 @@
-"""One round in a process of its own: one path, one side, warmed up, then timed.
+"""One round of one path and one side, in a process of its own.
 
     python -m bench.round PATH SIDE ITEMS WARM SECONDS S3_URL DYNAMODB_URL [PROFILE]
 
-Prints one JSON object. The work is repeated, whole, until SECONDS have passed. CPU is this process's own, user and system.
+Prints one JSON object. After a first run with WARM items, the work is repeated until SECONDS have
+passed. CPU is the user and system time of this process.
 """
 
 import cProfile
@@ -24,14 +25,19 @@ from bench.clients import Endpoints
 SIDES = {"boto3": plain, "ours": ours, "bare": bare}
 
 
-def work_of(path: str, side: str, endpoints: Endpoints, items: int, folder: Path) -> Callable[[], int]:
+def work_of(
+    path: str, side: str, endpoints: Endpoints, items: int, folder: Path
+) -> Callable[[], int]:
+    """Returns the work of a path and a side; it returns the number of items done."""
     make = getattr(SIDES[side], path)
-    made: Callable[[], int] = make(endpoints, items, folder / "out.json") if path == "export" else make(endpoints, items)
+    made: Callable[[], int] = (
+        make(endpoints, items, folder / "out.json") if path == "export" else make(endpoints, items)
+    )
     return made
 
 
 def stats(endpoints: Endpoints) -> tuple[float, Counter[str]]:
-    """CPU seconds of both servers, and what they have answered."""
+    """Returns the CPU seconds of both servers and the requests they have answered, by kind."""
     cpu, requests = 0.0, Counter[str]()
     for url in (endpoints.s3, endpoints.dynamodb):
         with urllib.request.urlopen(f"{url}/_stats") as answer:
@@ -42,14 +48,26 @@ def stats(endpoints: Endpoints) -> tuple[float, Counter[str]]:
 
 
 def peak() -> int:
-    """The most bytes ever resident in this process."""
+    """Returns the maximum resident set size of this process, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def run(
-    path: str, side: str, items: int, warm: int, seconds: float, endpoints: Endpoints, profile: str = ""
+    path: str,
+    side: str,
+    items: int,
+    warm: int,
+    seconds: float,
+    endpoints: Endpoints,
+    profile: str = "",
 ) -> dict[str, Any]:
+    """Runs a round.
+
+    Returns the number of `items`, the `rate` in items per second, `cpu` in µs per item, the CPU
+    `cores` used here and by the `server`, the `peak` memory in bytes, and the `requests` per item,
+    in total and by kind. With `profile`, the name of a file, only `items`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         if warm:
             work_of(path, side, endpoints, warm, Path(folder))()
@@ -80,7 +98,7 @@ def run(
 
 
 def _profiled(work: Callable[[], int], path: str) -> dict[str, Any]:
-    """Every thread under cProfile, clocked by its own CPU time; merged into the file `path`."""
+    """Runs the work with cProfile in every thread, by CPU time, and writes the file `path`."""
     import pstats
 
     profiles: list[cProfile.Profile] = []
@@ -90,7 +108,7 @@ def _profiled(work: Callable[[], int], path: str) -> dict[str, Any]:
         profiles.append(found)
         found.enable()
 
-    threading.setprofile(begin)  # the threads that start from here on
+    threading.setprofile(begin)  # for the threads that start after this
     main = cProfile.Profile(time.thread_time)
     main.enable()
     done = work()
@@ -106,8 +124,10 @@ def _profiled(work: Callable[[], int], path: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     answer = os.dup(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the function tells its metrics on stdout
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the function writes its metrics to stdout
     path, side, items, warm, seconds, s3, dynamodb, *profile = sys.argv[1:]
-    found = run(path, side, int(items), int(warm), float(seconds), Endpoints(s3, dynamodb), *profile)
+    found = run(
+        path, side, int(items), int(warm), float(seconds), Endpoints(s3, dynamodb), *profile
+    )
     os.write(answer, json.dumps(found).encode())
-    os._exit(0)  # pools of idle threads need no farewell
+    os._exit(0)  # does not wait for idle threads

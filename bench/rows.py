@@ -1,5 +1,7 @@
-"""The rows of the bench: every byte follows from a row's number, so the null server stores nothing and client and server
-agree. A row is an order of 640 bytes in wire form, with a map, lists and a set in it.
+"""The rows of the bench.
+
+Every byte of a row is derived from its number, so the null server stores nothing. A row is an order
+of 640 bytes in wire form, with a map, lists and a set.
 """
 
 from bisect import bisect_left, bisect_right
@@ -7,42 +9,47 @@ from functools import cache
 from hashlib import md5
 from typing import Any
 
-from stream_backup.item import Item, encode
-from stream_backup.key import KeySchema, key_hash
+from stream_backup.core.item import Item, encode
+from stream_backup.core.key import KeySchema, key_hash
 
 BUCKET = "bench"
 SCHEMA = KeySchema((("id", "S"),))
 VERSIONS = 5
 WEEK = 7 * 24 * 3600
 BASE = 1_767_225_600
-"""When every row was first written; it was written again each week."""
+"""The time of the first version of every row. Each week has one more."""
 
 MOMENT = BASE + (VERSIONS - 2) * WEEK + 3600
-"""After the last but one version: as in a real restore the last one is passed over by the listing alone."""
+"""After the last version but one. As in a real restore, the listing is enough to skip the last."""
 
 GOOD = BASE + (VERSIONS - 1) * WEEK + 3600
 """After the last version, before the damage."""
 
 _NUMBER, _VERSION = "@@@@@@@@", "%%"
 
+_STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
+
 
 def table_name(count: int) -> str:
-    """The table says how many rows it has."""
+    """Returns the name of a table with `count` rows."""
     return f"rows-{count}"
 
 
 def damaged_name(count: int, damaged: int) -> str:
-    """A table of `count` rows of which `damaged` were written once more, after `GOOD`. Its ETags are true, and a scan gives what
-    the rows are now."""
+    """Returns the name of a table with `count` rows, of which `damaged` have changed after `GOOD`.
+
+    Its ETags are correct, and a scan returns the current rows.
+    """
     return f"rows-{count}-{damaged}"
 
 
 def count_of(table: str) -> int:
+    """Returns the number of rows of a table, by its name."""
     return int(table.split("-")[1])
 
 
 def newest(table: str, number: int) -> int | None:
-    """The row's last version; None where the table does not care."""
+    """Returns the last version of a row; None if the table is not a damaged one."""
     damaged = table.split("-")[2:]
     if not damaged:
         return None
@@ -50,6 +57,7 @@ def newest(table: str, number: int) -> int | None:
 
 
 def key(number: int) -> Item:
+    """Returns the key of a row."""
     return {"id": {"S": f"order-{number:08}"}}
 
 
@@ -63,7 +71,9 @@ def _template() -> Item:
         "created": {"N": "1767225600"},
         "express": {"BOOL": False},
         "tags": {"SS": ["gift", "newsletter", "return-customer"]},
-        "address": {"M": {"city": {"S": "Köln"}, "street": {"S": "Domkloster 4"}, "zip": {"S": "50667"}}},
+        "address": {
+            "M": {"city": {"S": "Köln"}, "street": {"S": "Domkloster 4"}, "zip": {"S": "50667"}}
+        },
         "lines": {
             "L": [
                 {"M": {"sku": {"S": "SKU-0001"}, "count": {"N": "2"}, "price": {"N": "49.95"}}},
@@ -78,21 +88,22 @@ _BODY = encode(_template())
 
 
 def body(number: int, version: int) -> bytes:
-    """The row's canonical JSON; `version` 0 to 9."""
+    """Returns a row as canonical JSON; `version` is 0 to 9."""
     return _BODY.replace(b"@@@@@@@@", b"%08d" % number).replace(b"%%", b"%02d" % (version + 10))
 
 
 def name(number: int) -> str:
-    """The row's object, as `key_hash` names it."""
+    """Returns the name of a row's object, as `key_hash` does."""
     return md5(b'{"id":{"S":"order-%08d"}}' % number, usedforsecurity=False).hexdigest()
 
 
 def at(version: int) -> int:
+    """Returns the time of a version, in seconds since 1970."""
     return BASE + version * WEEK
 
 
-class Table:
-    """The rows in order of their objects' names."""
+class SortedRows:
+    """The rows in the order of the names of their objects."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -101,18 +112,22 @@ class Table:
         self.numbers = [pair[1] for pair in pairs]
 
     def after(self, prefix: str, marker: str) -> tuple[int, int]:
-        """Positions (first, end) of names with `prefix` that come after `marker`."""
+        """Returns the positions (first, end) of names with `prefix` that follow `marker`."""
         first = bisect_right(self.names, marker) if marker else bisect_left(self.names, prefix)
         return first, bisect_left(self.names, prefix + "g")
 
 
 @cache
-def table(count: int) -> Table:
-    return Table(count)
+def table(count: int) -> SortedRows:
+    """Returns the rows of a table with `count` rows."""
+    return SortedRows(count)
 
 
 def event(count: int, start: int = 0) -> dict[str, Any]:
-    """A batch of `count` stream records: of every ten one row changes twice, one is inserted, one removed."""
+    """Returns a batch of `count` stream records.
+
+    Of ten records, two change the same row, one inserts a row, and one deletes a row.
+    """
     records = []
     for place in range(count):
         number = start + (place - 1 if place % 10 == 9 else place)
@@ -125,8 +140,11 @@ def event(count: int, start: int = 0) -> dict[str, Any]:
             "SizeBytes": 1400,
             "StreamViewType": "NEW_AND_OLD_IMAGES",
         }
-        for image, version, there in (("NewImage", 1, kind != "REMOVE"), ("OldImage", 0, kind != "INSERT")):
-            if there:
+        for image, version, exists in (
+            ("NewImage", 1, kind != "REMOVE"),
+            ("OldImage", 0, kind != "INSERT"),
+        ):
+            if exists:
                 data[image] = row | key(number) | {"version": {"N": str(version + 10)}}
         records.append(
             {
@@ -136,7 +154,7 @@ def event(count: int, start: int = 0) -> dict[str, Any]:
                 "eventSource": "aws:dynamodb",
                 "awsRegion": "us-east-1",
                 "dynamodb": data,
-                "eventSourceARN": "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000",
+                "eventSourceARN": _STREAM,
             }
         )
     return {"Records": records}

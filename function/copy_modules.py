@@ -1,4 +1,5 @@
-"""Copies the handler, and what it imports of this project through and through, into the package. Nothing else goes there."""
+"""Copies the handler and every module of this project that it imports into the deployment package,
+whose directory is the first argument."""
 
 import ast
 import shutil
@@ -10,12 +11,14 @@ ENTRY = "stream_backup.handler"
 
 
 def closure(entry: str = ENTRY) -> set[Path]:
-    """The source files of `entry` and of every module of its package it needs, relative to the root of the project."""
+    """Returns the source files of module `entry` and of every module of its package that it
+    imports, directly or indirectly. The paths are relative to the root of the project."""
     package = entry.split(".")[0]
     todo, seen = {package, entry}, set[str]()
     while todo:
         name = todo.pop()
         seen.add(name)
+        todo |= {name.rpartition(".")[0]} - seen - {""}
         for node in ast.walk(ast.parse(_file(name).read_text())):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -23,7 +26,9 @@ def closure(entry: str = ENTRY) -> set[Path]:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             else:
                 continue
-            todo |= {name for name in names if name.split(".")[0] == package and _file(name).exists()} - seen
+            todo |= {
+                name for name in names if name.split(".")[0] == package and _file(name).exists()
+            } - seen
     return {_file(name).relative_to(ROOT) for name in seen}
 
 

@@ -1,1 +1,0 @@
-"""Archive → plan → target: a new table, the live table, a file."""

@@ -1,4 +1,6 @@
-from restore.command import restore
-from stream_backup.cli import main
+"""`python -m restore`."""
+
+from stream_backup.cli.main import main
+from stream_backup.cli.restore import restore
 
 main(restore, "python -m restore")

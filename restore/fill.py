@@ -1,7 +1,8 @@
-"""Batches filled across shards: a shard seldom ends where a batch does, and a request of three items costs what one of 25 costs.
+"""Batches filled across slices: a slice seldom ends where a batch does, and a request of three
+items costs what one of 25 costs.
 
-What is handed over last of one shard is written with the first of another; so a shard is through when every item of it is
-written, which may be after another thread has read its last.
+The last items of one slice are written with the first of another. A slice is therefore complete
+when every item of it is written, which may be after another thread has read its last.
 """
 
 from collections import Counter
@@ -13,12 +14,15 @@ from restore.writer import BATCH, Failure
 
 
 class Filler:
-    """`write` writes a batch of steps, `through` is told of each shard that has nothing left to write. Thread-safe."""
+    """`write` writes a batch of steps; `complete` is called with each slice that has nothing left
+    to write. Thread-safe."""
 
-    def __init__(self, write: Callable[[Sequence[Step]], list[Failure]], through: Callable[[str], None]) -> None:
+    def __init__(
+        self, write: Callable[[Sequence[Step]], list[Failure]], complete: Callable[[str], None]
+    ) -> None:
         self.failures: list[Failure] = []
         self._write = write
-        self._through = through
+        self._complete = complete
         self._waiting: list[Step] = []
         self._open: Counter[str] = Counter()
         self._read: set[str] = set()
@@ -32,16 +36,16 @@ class Filler:
             batch = self._take() if len(self._waiting) == BATCH else []
         self._send(batch)
 
-    def end(self, shard: str) -> None:
-        """No further step of `shard` will come, and none was left out."""
+    def end(self, part: str) -> None:
+        """Declares that no further step of `part` will come, and that none was left out."""
         with self._lock:
-            self._read.add(shard)
-            over = not self._open[shard]
+            self._read.add(part)
+            over = not self._open[part]
         if over:
-            self._through(shard)
+            self._complete(part)
 
     def flush(self) -> None:
-        """Writes what is left, once every shard has been read."""
+        """Writes what is left, once every slice has been read."""
         with self._lock:
             batch = self._take()
         self._send(batch)
@@ -54,12 +58,13 @@ class Filler:
         if not batch:
             return
         failures = self._write(batch)
-        shards = Counter(step.name[0] for step in batch)
+        parts = Counter(step.name[0] for step in batch)
         with self._lock:
             self.failures += failures
             if failures:
-                return  # whose they are is not looked up: none of these shards is through, ever
-            self._open -= shards
-            over = [shard for shard in shards if shard in self._read and not self._open[shard]]
-        for shard in over:
-            self._through(shard)
+                # Which slice they belong to is not determined: none of these counts as complete.
+                return
+            self._open -= parts
+            over = [part for part in parts if part in self._read and not self._open[part]]
+        for part in over:
+            self._complete(part)

@@ -1,8 +1,10 @@
-"""The plan of a restore: for each item what must be put, deleted or left, computed from the archive alone. It only reads.
+"""The plan of a restore: for each item what must be put, deleted or left, computed from the archive
+alone. It only reads.
 
-`Rebuild` asks what every item was at the moment; `Rewind` asks it only of items with a version written after the moment,
-and says how they differ from what they are now. Both hand out their steps shard by shard, so that memory does not grow
-with the table, and tally what they found. Executing a plan consumes these very steps.
+`Rebuild` asks what every item was at the moment. `Rewind` asks that only of items with a version
+written after the moment, and compares it with what they are now. Both produce their steps slice by
+slice, so that memory does not grow with the table, and count what they found. Executing a plan
+consumes these very steps.
 """
 
 from collections import Counter
@@ -13,29 +15,32 @@ from itertools import chain
 from threading import Lock
 from typing import Literal, NamedTuple, Protocol
 
-from restore.reading import Reading
-from stream_backup.archive import SHARDS, Archive, History, Stat
-from stream_backup.change import MARGIN
+from restore.versions import Reading
+from stream_backup.archive.layout import Archive, History, Stat
+from stream_backup.core.as_of import item_at
+from stream_backup.core.item import Item, digest
+from stream_backup.core.time_rule import FOREVER, latest_stamp, settled
+from stream_backup.core.version import Version
 from stream_backup.errors import ArchiveError
-from stream_backup.item import Item, digest
-from stream_backup.key import key_hash
-from stream_backup.store import Version
-from stream_backup.timeline import FOREVER as FOREVER
-from stream_backup.timeline import item_at, latest_at
 
 Action = Literal["put", "delete", "unchanged", "absent"]
 
 CHUNK_ITEMS = 100
+"""Items of a slice that are planned together."""
+
 TASK = 5
-"""Items a thread reads one after another: handing one over costs as much as a fifth of reading it."""
+"""Items that a thread reads one after another: handing over one item costs a fifth of reading
+it."""
 
 CHUNK_BYTES = 4 * 2**20
-"""How much of a shard is looked at together: what bounds memory."""
+"""Bytes of a slice that are planned together: this bounds memory."""
 
 
 class Step(NamedTuple):
-    """`key` is empty where no body or tombstone was read; `body` is what to put; `now` the digest of what the archive
-    says is there at present, None for nothing. `unread` is the version `now` is only the ETag of: no MD5 under SSE-KMS."""
+    """What to do with one item. `key` is empty where no body or tombstone was read; `body` is what
+    to put; `now` is the digest of the present item according to the archive, None when there is
+    none. `unread` is the version whose ETag `now` is, where no body was read: under SSE-KMS an ETag
+    is not a digest."""
 
     action: Action
     name: str
@@ -47,7 +52,8 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """What a plan found so far. `unreadable` holds the errors of versions that could not be read."""
+    """What a plan found so far. `unreadable` has the errors of versions that could not be read.
+    Thread-safe."""
 
     steps: Counter[str] = field(default_factory=Counter)
     versions: int = 0
@@ -55,10 +61,12 @@ class Tally:
     _lock: Lock = field(default_factory=Lock)
 
     def listed(self, versions: int) -> None:
+        """Counts versions that were listed."""
         with self._lock:
             self.versions += versions
 
     def planned(self, step: Step | ArchiveError) -> None:
+        """Counts a step, or an item whose versions could not be read."""
         with self._lock:
             if isinstance(step, ArchiveError):
                 self.unreadable.append(step)
@@ -67,16 +75,21 @@ class Tally:
 
 
 class Planner(Protocol):
-    @property
-    def archive(self) -> Archive: ...
+    """Decides what to do with each item of an archive."""
 
-    def step(self, history: History) -> Step: ...
+    @property
+    def archive(self) -> Archive:
+        """The archive that is read."""
+
+    def step(self, history: History) -> Step:
+        """Returns what to do with one item. Raises ArchiveError when a version that it needs cannot
+        be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """Every item as it was at `moment`. Without `bodies` the steps only count: stamps are read, items are not.
-    `lateness` as in `item_at`."""
+    """Puts every item as it was at `moment`. Without `bodies` the steps only count: stamps are
+    read, items are not. `lateness` is that of `item_at`."""
 
     archive: Archive
     moment: int
@@ -85,11 +98,18 @@ class Rebuild:
     lateness: int = 0
 
     def step(self, history: History) -> Step:
+        """Returns what the item was at the moment."""
         if not self.bodies:
-            stat = item_at(history.versions, self.moment, self.floor, self.archive.stat, self.lateness)
-            return Step("absent" if stat is None or stat.stamp.kind == "remove" else "put", history.name, {})
+            stat = item_at(
+                history.versions, self.moment, self.floor, self.archive.stat, self.lateness
+            )
+            return Step(
+                "absent" if stat is None or stat.stamp.kind == "remove" else "put", history.name, {}
+            )
         reading = Reading(self.archive, self.moment)
-        change = reading.whole(item_at(history.versions, self.moment, self.floor, reading.look, self.lateness))
+        change = reading.whole(
+            item_at(history.versions, self.moment, self.floor, reading.look, self.lateness)
+        )
         if change is None or change.body is None:
             return Step("absent", history.name, {})
         return Step("put", history.name, change.key, change.body)
@@ -97,10 +117,11 @@ class Rebuild:
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """How the live table must change to be as it was at `moment`, given that it is now what the archive says it is.
+    """Changes the live table to what it was at `moment`, given that it is now what the archive says
+    it is.
 
-    `floor_now` is the floor of the epoch that holds the present; where it is another than the moment's, no item can be
-    passed over unread.
+    `floor_now` is the floor of the epoch that holds the present. Where it is not the moment's
+    floor, no item can be skipped unread.
     """
 
     archive: Archive
@@ -110,15 +131,18 @@ class Rewind:
     lateness: int = 0
 
     def step(self, history: History) -> Step:
+        """Returns how the row of one item must change."""
         newest = history.versions[0]
-        settled = latest_at(newest) + 1 + MARGIN <= self.moment
-        if settled and self.floor == self.floor_now:
-            return Step("unchanged" if newest.size and latest_at(newest) >= self.floor else "absent", history.name, {})
+        if settled(newest, self.moment) and self.floor == self.floor_now:
+            exists = newest.size and latest_stamp(newest) >= self.floor
+            return Step("unchanged" if exists else "absent", history.name, {})
         reading = Reading(self.archive, self.moment)
-        then = reading.whole(item_at(history.versions, self.moment, self.floor, reading.look, self.lateness))
-        now = item_at(history.versions, FOREVER, self.floor_now, reading.look, self.lateness)
+        look, lateness = reading.look, self.lateness
+        then = reading.whole(item_at(history.versions, self.moment, self.floor, look, lateness))
+        now = item_at(history.versions, FOREVER, self.floor_now, look, lateness)
         wanted = then.body if then else None
-        if then and isinstance(now, Stat) and now.stamp.kind != "remove" and _etags_are_digests(history, wanted):
+        known = isinstance(now, Stat) and now.stamp.kind != "remove"
+        if then and isinstance(now, Stat) and known and _etags_are_digests(history, wanted):
             key, unread = then.key, now.version
             present: str | None = unread.etag
         else:
@@ -133,36 +157,16 @@ class Rewind:
 
 
 def _etags_are_digests(history: History, body: bytes | None) -> bool:
-    """As this body shows: its own version's is, so those of other versions are too, unless the bucket's encryption was changed
-    in between."""
+    """Whether ETags are digests here, as this body shows: its own version's is, so those of other
+    versions are too, unless the bucket's encryption was changed in between."""
     return body is not None and any(version.etag == digest(body) for version in history.versions)
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The items a restore is about: every one, or those with the given keys."""
-
-    archive: Archive
-    keys: tuple[Item, ...] = ()
-
-    @property
-    def shards(self) -> tuple[str, ...]:
-        if not self.keys:
-            return SHARDS
-        return tuple(sorted({key_hash(key)[0] for key in self.keys}))
-
-    def histories(self, shard: str) -> Iterable[History]:
-        """Of the items in this shard that the archive has versions of."""
-        if not self.keys:
-            return self.archive.histories(shard)
-        chosen = {key_hash(key): key for key in self.keys if key_hash(key).startswith(shard)}
-        found = (self.archive.history(key) for key in chosen.values())
-        return (history for history in found if history.versions)
-
-
-def steps(planner: Planner, histories: Iterable[History], pool: Executor, tally: Tally) -> Iterator[Step]:
-    """The steps of these histories, in their order, read by `pool` a chunk at a time. A history with an unreadable
-    version goes to the tally instead."""
+def steps(
+    planner: Planner, histories: Iterable[History], pool: Executor, tally: Tally
+) -> Iterator[Step]:
+    """Yields the steps of these histories in their order, read by `pool` a chunk at a time. A
+    history with an unreadable version is counted instead."""
 
     def plan(group: Sequence[History]) -> list[Step | ArchiveError]:
         return [one(history) for history in group]

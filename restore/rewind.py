@@ -1,7 +1,8 @@
-"""Executes a rewind on the live table, row by row, each only if the row still is what the plan saw.
+"""Executes a rewind on the live table, row by row, each under the condition that the row still is
+what the plan saw.
 
-A row that changed after the plan was made is left alone and reported. Running the same rewind again is harmless: a row
-that already is as wanted is not written.
+A row that changed after the plan was made is left unchanged and reported. Running the same rewind
+again is harmless: a row that already matches is not written.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,28 +14,34 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from restore.plan import Step
-from stream_backup.archive import Archive
-from stream_backup.dynamodb import DynamoDB
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.core.item import Item, decode, digest, encode
+from stream_backup.core.key import key_json
+from stream_backup.core.version import Version
 from stream_backup.errors import ArchiveError
-from stream_backup.item import Item, decode, digest, encode
-from stream_backup.key import key_json
-from stream_backup.store import Version
 
 CONDITIONS = 120
-"""Attributes compared in a condition expression: it takes 300 operators and 4 KB (DynamoDB Developer Guide, "Limits")."""
+"""Attributes compared in a condition expression, which takes 300 operators and 4 KB (Amazon
+DynamoDB Developer Guide, "Service, account, and table quotas"). Each attribute needs two
+operators."""
 
 
 class Result(Enum):
+    """What became of one row."""
+
     DONE = "done"
-    ALREADY = "already as wanted"
+    ALREADY = "already matched"
     CHANGED = "changed since the plan"
-    OVERWRITTEN = "changed in the very instant, and overwritten"
+    OVERWRITTEN = "changed during the write; that change was overwritten (it is in the archive)"
     FAILED = "not written"
 
 
 @dataclass(slots=True)
 class Rewound:
-    """`left` are the keys that were not rewound or not cleanly, each with the reason."""
+    """What became of all rows. `left` are the keys that were not rewound, or not cleanly, each with
+    the reason."""
 
     done: int = 0
     already: int = 0
@@ -42,7 +49,11 @@ class Rewound:
 
 
 def rewind(
-    dynamodb: DynamoDB, archive: Archive, steps: Iterable[Step], pool: Executor, tell: Callable[[], None] = lambda: None
+    dynamodb: DynamoDB,
+    archive: Archive,
+    steps: Iterable[Step],
+    pool: Executor,
+    tell: Callable[[], None] = lambda: None,
 ) -> Rewound:
     """Executes `put` and `delete` steps; the others need nothing. Calls `tell` after each."""
     whole = Rewound()
@@ -64,7 +75,7 @@ def _windowed(
     chunk: list[Step] = []
     for step in steps:
         chunk.append(step)
-        if len(chunk) == 64:
+        if len(chunk) == CONCURRENCY:
             yield from pool.map(lambda step: _rewind_one(dynamodb, archive, step), chunk)
             chunk = []
     yield from pool.map(lambda step: _rewind_one(dynamodb, archive, step), chunk)
@@ -81,7 +92,7 @@ def _rewind_one(dynamodb: DynamoDB, archive: Archive, step: Step) -> tuple[Step,
             return step, Result.CHANGED, ""
         old = _write(dynamodb, archive.table, step, live)
         if (digest(encode(old)) if old else None) != present:
-            return step, Result.OVERWRITTEN, "what it was is in the archive"
+            return step, Result.OVERWRITTEN, ""
         return step, Result.DONE, ""
     except ClientError as error:
         if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
@@ -92,18 +103,22 @@ def _rewind_one(dynamodb: DynamoDB, archive: Archive, step: Step) -> tuple[Step,
 
 
 def _content(archive: Archive, version: Version) -> str:
-    """The digest of a version whose ETag may be none."""
+    """Returns the digest of a version whose ETag may not be one."""
     return digest(archive.read(version).body or b"")
 
 
 def _live(dynamodb: DynamoDB, table: str, key: Item) -> Item | None:
-    found: Item | None = dynamodb.call("get_item", {"TableName": table, "Key": key, "ConsistentRead": True}).data.get("Item")
+    found: Item | None = dynamodb.call(
+        "get_item", {"TableName": table, "Key": key, "ConsistentRead": True}
+    ).data.get("Item")
     return found
 
 
 def _write(dynamodb: DynamoDB, table: str, step: Step, live: Item | None) -> Item | None:
-    """Puts or deletes if the row still is `live`; the row it replaced."""
-    request: dict[str, Any] = {"TableName": table, "ReturnValues": "ALL_OLD"} | _condition(step.key, live)
+    """Puts or deletes if the row still is `live`; returns the row that was replaced."""
+    request: dict[str, Any] = {"TableName": table, "ReturnValues": "ALL_OLD"} | _condition(
+        step.key, live
+    )
     if step.body is None:
         operation, request["Key"] = "delete_item", step.key
     else:
@@ -113,13 +128,20 @@ def _write(dynamodb: DynamoDB, table: str, step: Step, live: Item | None) -> Ite
 
 
 def _condition(key: Item, live: Item | None) -> dict[str, Any]:
-    """That the row is there with these attributes, or is not there. It cannot say that there are no others: the row that
-    a write replaced tells."""
+    """Returns the condition that the row exists with these attributes, or does not exist. A
+    condition cannot say that there are no other attributes: the replaced row shows that."""
     if live is None:
-        return {"ConditionExpression": "attribute_not_exists(#0)", "ExpressionAttributeNames": {"#0": next(iter(key))}}
+        return {
+            "ConditionExpression": "attribute_not_exists(#0)",
+            "ExpressionAttributeNames": {"#0": next(iter(key))},
+        }
     compared = list(live.items())[:CONDITIONS]
     return {
-        "ConditionExpression": " AND ".join(f"#{index} = :{index}" for index in range(len(compared))),
+        "ConditionExpression": " AND ".join(
+            f"#{index} = :{index}" for index in range(len(compared))
+        ),
         "ExpressionAttributeNames": {f"#{index}": name for index, (name, _) in enumerate(compared)},
-        "ExpressionAttributeValues": {f":{index}": value for index, (_, value) in enumerate(compared)},
+        "ExpressionAttributeValues": {
+            f":{index}": value for index, (_, value) in enumerate(compared)
+        },
     }

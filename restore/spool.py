@@ -1,4 +1,4 @@
-"""A plan kept on disk between being shown and being confirmed, so that what is executed is exactly what was shown."""
+"""A plan kept on disk until it is confirmed, so that what is executed is exactly what was shown."""
 
 import json
 import tempfile
@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator
 from typing import IO
 
 from restore.plan import Step
-from stream_backup.store import Version
+from stream_backup.core.version import Version
 
 
 class Spool:
-    """Steps in a temporary file, gone when it is closed. Bodies follow their line as they are."""
+    """Steps in a temporary file that is removed when it is closed. Each body follows the line of
+    its step."""
 
     def __init__(self, steps: Iterable[Step]) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="stream-backup-plan-")  # noqa: SIM115 - lives as long as we do
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="stream-backup-plan-")  # noqa: SIM115 - closed by `close`
         for step in steps:
             size = None if step.body is None else len(step.body)
             line = [step.action, step.name, step.key, size, step.now, step.unread]
@@ -27,4 +28,5 @@ class Spool:
             yield Step(action, name, key, body, now, Version(*unread) if unread else None)
 
     def close(self) -> None:
+        """Removes the file."""
         self._file.close()

@@ -1,7 +1,9 @@
-"""Items in wire form → a table, by BatchWriteItem, until every one is written or known not to be.
+"""Writes items in wire form to a table with BatchWriteItem, until each is written or known not to
+be.
 
-The archive's bytes are the wire form, so they are spliced into the request as they are. `UnprocessedItems` and throttling
-are met with backoff for as long as anything still goes through, and for PATIENCE seconds more.
+The archive's bytes are the wire form, so they are copied into the request as they are.
+`UnprocessedItems` and throttling are retried with backoff for as long as anything is still written,
+and for PATIENCE seconds more.
 """
 
 import json
@@ -14,51 +16,56 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from stream_backup.dynamodb import DynamoDB
-from stream_backup.item import Item
-from stream_backup.key import KeySchema
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.core.item import Item
+from stream_backup.core.key import KeySchema
 
 BATCH = 25
-"""Requests BatchWriteItem takes (Amazon DynamoDB API Reference)."""
+"""Requests in one BatchWriteItem at most (Amazon DynamoDB API Reference)."""
 
 PATIENCE = 600.0
 LONGEST_PAUSE = 5.0
 
-_THROTTLED = {"ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "InternalServerError"}
+_THROTTLED = {
+    "ProvisionedThroughputExceededException",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "InternalServerError",
+}
 
 
 class Failure(NamedTuple):
-    """A put or delete that could not be done, as its request in JSON, and why."""
+    """A put or delete that was not done: its request as JSON, and the reason."""
 
     request: bytes
     reason: str
 
     def key(self, schema: KeySchema) -> Item:
-        """Of the item it was about."""
+        """Returns the key of the item."""
         ((_, content),) = json.loads(self.request).items()
         return schema.key_of(content.get("Item") or content["Key"])
 
 
 @dataclass(slots=True)
 class BatchWriter:
-    """Writes to `table` at no more than `rate` items a second, None for no limit. Thread-safe."""
+    """Writes to `table` at no more than `rate` items a second, None for no limit. Once `stop` is
+    set nothing more is sent, and what was not sent is no failure. Thread-safe."""
 
     dynamodb: DynamoDB
     table: str
     rate: float | None = None
     patience: float = PATIENCE
     stop: Event = field(default_factory=Event)
-    """Once set, nothing more is sent, and what was not is no failure."""
-
     _free_at: float = 0.0
     _lock: Lock = field(default_factory=Lock)
 
     def put(self, bodies: Iterable[bytes]) -> list[Failure]:
-        """Puts items given as canonical JSON; those that could not be written."""
+        """Puts items given as canonical JSON; returns those that could not be written."""
         return self._write([b'{"PutRequest":{"Item":' + body + b"}}" for body in bodies])
 
     def delete(self, keys: Iterable[bytes]) -> list[Failure]:
-        """Deletes items by their key's canonical JSON; those that could not be deleted."""
+        """Deletes items by the canonical JSON of their key; returns those that could not be
+        deleted."""
         return self._write([b'{"DeleteRequest":{"Key":' + key + b"}}" for key in keys])
 
     def _write(self, requests: Sequence[bytes]) -> list[Failure]:
@@ -77,7 +84,9 @@ class BatchWriter:
             except ClientError as error:
                 code, reason = error.response["Error"]["Code"], str(error)
                 if code == "ValidationException" and len(batch) > 1:
-                    return [failure for request in batch for failure in self._write_batch([request])]
+                    return [
+                        failure for request in batch for failure in self._write_batch([request])
+                    ]
                 if code not in _THROTTLED:
                     return [Failure(request, reason) for request in batch]
                 left = batch
@@ -92,11 +101,14 @@ class BatchWriter:
         return []
 
     def _send(self, batch: Sequence[bytes]) -> list[bytes]:
-        """The requests left unprocessed."""
+        """Returns the requests that were left unprocessed."""
         table = json.dumps(self.table).encode()
         body = b'{"RequestItems":{' + table + b":[" + b",".join(batch) + b"]}}"
         answer: dict[str, Any] = self.dynamodb.call("batch_write_item", body).data
-        return [json.dumps(request).encode() for request in answer.get("UnprocessedItems", {}).get(self.table, [])]
+        return [
+            json.dumps(request).encode()
+            for request in answer.get("UnprocessedItems", {}).get(self.table, [])
+        ]
 
     def _wait_turn(self, items: int) -> None:
         if not self.rate:

@@ -1,17 +1,21 @@
-"""Every error this project raises on purpose, each with the exit code the command line ends with.
+"""The errors that this project raises, each with the exit code of the command line.
 
-    StreamBackupError          1   something nobody foresaw
-    ├── UsageError             2   bad input: a missing table, a malformed key, a bucket that is not versioned
-    ├── IncompleteError        3   some items could not be written; they are listed
-    ├── CoverageError          4   the moment asked for lies outside what the archive can answer exactly
+    StreamBackupError          1   an unexpected error
+    ├── UsageError             2   invalid input: a missing table, a malformed key
+    ├── IncompleteError        3   some items could not be written
+    ├── CoverageError          4   the moment cannot be restored exactly
     ├── ArchiveError           5   the archive is unreadable or inconsistent
-    └── RecordError            1   a stream record the handler cannot parse (it fails its batch item)
+    └── RecordError            1   a stream record that cannot be parsed; in the handler it fails
+                                   its batch item
 
-A message is one sentence; `hint` says what to do next. AWS errors become these in `translate.py` alone.
+The message of an error is one sentence. Its `hint` states what to do next. `aws/errors.py`
+translates errors of AWS into these errors.
 """
 
 
 class StreamBackupError(Exception):
+    """The base class of this project's errors. `hint` states what to do next and may be empty."""
+
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -20,20 +24,28 @@ class StreamBackupError(Exception):
 
 
 class UsageError(StreamBackupError):
+    """The input or the configuration is invalid."""
+
     exit_code = 2
 
 
 class IncompleteError(StreamBackupError):
+    """The work was not completed, for example because some items could not be written."""
+
     exit_code = 3
 
 
 class CoverageError(StreamBackupError):
+    """The moment is outside coverage, so the archive cannot restore it exactly."""
+
     exit_code = 4
 
 
 class ArchiveError(StreamBackupError):
+    """The archive is unreadable or inconsistent."""
+
     exit_code = 5
 
 
 class RecordError(StreamBackupError):
-    pass
+    """A stream record cannot be parsed."""

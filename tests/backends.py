@@ -1,11 +1,12 @@
-"""Every kind of ObjectStore, each with a fresh versioned bucket: what the conformance suites run over."""
+"""Every kind of ObjectStore, each with an empty versioned bucket, for the conformance suites."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from stream_backup.memory import MemoryStore
-from stream_backup.store import ObjectStore, Version
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.archive.store import ObjectStore
+from stream_backup.core.version import Version
 from tests.servers import Aws
 
 STAND_INS = ("moto", "ministack", "seaweedfs")
@@ -13,7 +14,7 @@ STAND_INS = ("moto", "ministack", "seaweedfs")
 
 @dataclass(frozen=True)
 class Backend:
-    """A store, what an operator may do behind our back, and how many versions a page holds."""
+    """A store, a deletion as an operator may perform it, and how many versions fit on a page."""
 
     store: ObjectStore
     delete: Callable[[str], object]
@@ -26,15 +27,19 @@ class Backend:
         return [version.path for version in self.listed(prefix)]
 
     def bodies(self, prefix: str) -> list[bytes]:
-        return [self.store.get(version.path, version.version_id)[0] for version in self.listed(prefix)]
+        return [
+            self.store.get(version.path, version.version_id)[0] for version in self.listed(prefix)
+        ]
 
 
 def in_memory() -> Backend:
     ticks = count(1795231959 * 3)
-    store = MemoryStore(lambda: next(ticks) // 3)  # several writes a second
+    store = MemoryStore(lambda: next(ticks) // 3)  # several writes per second
     return Backend(store, store.delete, page=10**9)
 
 
 def on(aws: Aws) -> Backend:
     bucket, client = aws.bucket(), aws.client("s3")
-    return Backend(aws.store(bucket), lambda path: client.delete_object(Bucket=bucket, Key=path), page=1000)
+    return Backend(
+        aws.store(bucket), lambda path: client.delete_object(Bucket=bucket, Key=path), page=1000
+    )

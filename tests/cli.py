@@ -1,8 +1,9 @@
-"""The command line as a user runs it: a child process that sees nothing of this machine's settings, and what it said.
+"""The command line as a user runs it: a child process that does not see this machine's settings,
+and what it printed.
 
-`Shell` runs commands, `Table` is a table and its rows as canonical bytes, `proxy` stands between a command and a stand-in
-for AWS: it counts requests by operation and answers some of them itself, as `rule` says. `archive_server` serves a bucket in
-memory over HTTP.
+`Shell` runs commands. `Table` is a table and its rows as canonical bytes. `proxy` is between a
+command and an AWS emulator: it counts requests by operation, and answers some of them itself, as
+`rule` says. `archive_server` serves a bucket in memory over HTTP.
 """
 
 import json
@@ -25,20 +26,21 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from stream_backup.item import Item, encode
-from stream_backup.memory import MemoryStore
-from stream_backup.moment import iso
-from stream_backup.store import Version
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.core.item import Item, encode
+from stream_backup.core.moment import iso
+from stream_backup.core.version import Version
+from tests import preloaded
 from tests.servers import Aws, environment
 
 BIN = Path(sys.executable).parent
 PATIENCE = 120
-"""Seconds any one command may take."""
+"""Seconds that a command may take."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a command said, and the code it ended with."""
+    """What a command printed, and its exit code."""
 
     code: int
     out: str
@@ -49,8 +51,8 @@ class Said:
         return json.loads(self.out)
 
     def refused(self, code: int, *words: str) -> "Said":
-        """Checks that it ended as an error of this project does: the code, one sentence with `words` in it, a hint line,
-        nothing on stdout and no traceback."""
+        """Checks that the command ended with an error of this project: the exit code, one sentence
+        that contains `words`, a hint, nothing on stdout, and no traceback."""
         assert self.code == code, self
         assert self.out == "", self
         assert "Traceback" not in self.err, self.err
@@ -64,16 +66,21 @@ class Said:
 
 @dataclass(frozen=True)
 class Shell:
-    """A terminal with the AWS settings of one stand-in and, mostly, the name of one archive."""
+    """A terminal with the AWS settings of one emulator and, in most cases, the name of one
+    archive."""
 
     aws: Aws
     archive: str | None
     more: Mapping[str, str | None] = field(default_factory=dict)
-    """Settings beside those; None takes one away."""
+    """Additional settings. None removes a setting."""
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "STREAM_BACKUP"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "STREAM_BACKUP"))
+        }
         given: dict[str, str | None] = {
             **kept,
             **environment(self.aws.url),
@@ -83,14 +90,22 @@ class Shell:
         return {name: value for name, value in given.items() if value is not None}
 
     def run(self, *words: str, typed: str = "", command: tuple[str, ...] = ()) -> Said:
-        """Runs a command to its end, with `typed` on its stdin."""
-        done = subprocess.run(
-            [*(command or (str(BIN / "stream-backup"),)), *words],
-            input=typed.encode(),
-            env=self.environment,
-            capture_output=True,
-            timeout=PATIENCE,
-        )
+        """Runs a command to its end, with `typed` on its stdin.
+
+        `command` is a program to run instead of `stream-backup`. That one is run from the fork
+        server, and is not when it starts processes itself.
+        """
+        if command or "--workers" in words:
+            program = command or (str(BIN / "stream-backup"),)
+            done = subprocess.run(
+                [*program, *words],
+                input=typed.encode(),
+                env=self.environment,
+                capture_output=True,
+                timeout=PATIENCE,
+            )
+        else:
+            done = preloaded.run(words, self.environment, typed.encode(), PATIENCE)
         return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def done(self, *words: str, typed: str = "", command: tuple[str, ...] = ()) -> Said:
@@ -101,7 +116,7 @@ class Shell:
 
     @contextmanager
     def running(self, *words: str) -> Iterator["Running"]:
-        """A command running beside the test; killed at the end if it still is."""
+        """Runs a command in the background, and kills it at the end if it is still running."""
         pipes = subprocess.PIPE
         command = [str(BIN / "stream-backup"), *words]
         with subprocess.Popen(
@@ -118,7 +133,7 @@ class Running:
     process: subprocess.Popen[bytes]
 
     def interrupt(self) -> Said:
-        """Ctrl-C, and what it said then."""
+        """Presses Ctrl-C and returns what the command printed and its exit code."""
         assert self.process.poll() is None, "it ended before it could be interrupted"
         self.process.send_signal(signal.SIGINT)
         return self.wait()
@@ -142,11 +157,20 @@ class Table:
         return self.aws.client("dynamodb")
 
     @classmethod
-    def create(cls, aws: Aws, name: str, key: tuple[tuple[str, str], ...] = SIMPLE, **settings: Any) -> "Table":
+    def create(
+        cls, aws: Aws, name: str, key: tuple[tuple[str, str], ...] = SIMPLE, **settings: Any
+    ) -> "Table":
         made = cls(aws, name)
         defined = [{"AttributeName": name, "AttributeType": kind} for name, kind in key]
-        schema = [{"AttributeName": name, "KeyType": kind} for (name, _), kind in zip(key, ("HASH", "RANGE"), strict=False)]
-        given = {"KeySchema": schema, "AttributeDefinitions": defined, "BillingMode": "PAY_PER_REQUEST"} | settings
+        schema = [
+            {"AttributeName": name, "KeyType": kind}
+            for (name, _), kind in zip(key, ("HASH", "RANGE"), strict=False)
+        ]
+        given = {
+            "KeySchema": schema,
+            "AttributeDefinitions": defined,
+            "BillingMode": "PAY_PER_REQUEST",
+        } | settings
         made.client.create_table(TableName=name, **given)
         return made
 
@@ -157,14 +181,16 @@ class Table:
     def put_many(self, items: list[Item]) -> None:
         for start in range(0, len(items), 25):
             requests = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
-            assert not self.client.batch_write_item(RequestItems={self.name: requests})["UnprocessedItems"]
+            assert not self.client.batch_write_item(RequestItems={self.name: requests})[
+                "UnprocessedItems"
+            ]
 
     def delete(self, *keys: Item) -> None:
         for key in keys:
             self.client.delete_item(TableName=self.name, Key=key)
 
     def rows(self) -> list[bytes]:
-        """Every row in canonical bytes, sorted."""
+        """Returns all rows in canonical bytes, sorted."""
         pages = self.client.get_paginator("scan").paginate(TableName=self.name, ConsistentRead=True)
         return sorted(encode(item) for page in pages for item in page["Items"])
 
@@ -173,25 +199,35 @@ class Table:
 
     def tags(self) -> dict[str, str]:
         arn = self.client.describe_table(TableName=self.name)["Table"]["TableArn"]
-        return {tag["Key"]: tag["Value"] for tag in self.client.list_tags_of_resource(ResourceArn=arn)["Tags"]}
+        return {
+            tag["Key"]: tag["Value"]
+            for tag in self.client.list_tags_of_resource(ResourceArn=arn)["Tags"]
+        }
 
 
 def next_second() -> str:
-    """Lets the present second end; it, as a moment. What was written before belongs to it, what comes after does not."""
+    """Waits until the present second is over and returns it as a moment. Earlier writes belong to
+    that moment, and later writes do not."""
     now = time.time()
     time.sleep(int(now) + 1.1 - now)
     return iso(int(now))
 
 
 def lines(path: Path | bytes | str) -> list[bytes]:
-    """The items of a file of DynamoDB JSON lines, in canonical bytes, sorted."""
-    content = path.read_bytes() if isinstance(path, Path) else path.encode() if isinstance(path, str) else path
+    """Returns the items of a file of DynamoDB JSON lines, in canonical bytes, sorted."""
+    content = (
+        path.read_bytes()
+        if isinstance(path, Path)
+        else path.encode()
+        if isinstance(path, str)
+        else path
+    )
     return sorted(encode(json.loads(line)["Item"]) for line in content.splitlines())
 
 
 class Request(NamedTuple):
     operation: str
-    """As AWS calls it: `Scan`, `BatchWriteItem`, `PutObject`, `ListObjectVersions`."""
+    """The operation's name in AWS: `Scan`, `BatchWriteItem`, `PutObject`, `ListObjectVersions`."""
 
     path: str
     body: bytes
@@ -202,22 +238,30 @@ Rule = Callable[[Request], Answer | None]
 
 
 def denied(*operations: str) -> Rule:
-    """Answers these operations as IAM does when it forbids them."""
+    """Returns a rule that answers these operations as IAM does when it denies them."""
 
     def rule(request: Request) -> Answer | None:
         if request.operation not in operations:
             return None
         if request.operation.endswith(("Object", "Versions", "Bucket", "Versioning")):
             return 403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
-        message = f"User: arn:aws:iam::1:user/night is not authorized to perform: dynamodb:{request.operation}"
-        return 400, json.dumps({"__type": "com.amazon.coral.service#AccessDeniedException", "Message": message}).encode()
+        message = (
+            "User: arn:aws:iam::1:user/night is not authorized to perform:"
+            f" dynamodb:{request.operation}"
+        )
+        return (
+            400,
+            json.dumps(
+                {"__type": "com.amazon.coral.service#AccessDeniedException", "Message": message}
+            ).encode(),
+        )
 
     return rule
 
 
 @dataclass
 class Between:
-    """A proxy: `requests` by operation, and the rule that answers some of them itself."""
+    """A proxy with the number of requests by operation, and the rule that answers some of them."""
 
     url: str
     rule: Rule = lambda request: None
@@ -230,7 +274,7 @@ class Between:
 
 @contextmanager
 def proxy(upstream: str) -> Iterator[Between]:
-    """A proxy before `upstream`."""
+    """Starts a proxy in front of `upstream`."""
     target = urlsplit(upstream).netloc
 
     class Handler(_Quiet):
@@ -244,7 +288,11 @@ def proxy(upstream: str) -> Iterator[Between]:
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            request = Request(_operation(self.command, self.path, self.headers.get("x-amz-target")), self.path, body)
+            request = Request(
+                _operation(self.command, self.path, self.headers.get("x-amz-target")),
+                self.path,
+                body,
+            )
             between.requests[request.operation] += 1
             own_answer = between.rule(request)
             if own_answer:
@@ -253,7 +301,9 @@ def proxy(upstream: str) -> Iterator[Between]:
             self.upstream.request(self.command, self.path, body, dict(self.headers.items()))
             found = self.upstream.getresponse()
             skipped = ("transfer-encoding", "connection", "content-length", "date", "server")
-            headers = {name: value for name, value in found.getheaders() if name.lower() not in skipped}
+            headers = {
+                name: value for name, value in found.getheaders() if name.lower() not in skipped
+            }
             length = found.getheader("content-length")
             self.reply(found.status, found.read(), headers, length)
 
@@ -284,9 +334,11 @@ class Served(NamedTuple):
 
 @contextmanager
 def archive_server(bucket: str, store: MemoryStore) -> Iterator[Served]:
-    """A versioned bucket in memory over HTTP: GetBucketVersioning, ListObjectVersions, GetObject, HeadObject, PutObject.
+    """Serves a versioned bucket in memory over HTTP: GetBucketVersioning, ListObjectVersions,
+    GetObject, HeadObject, PutObject.
 
-    It counts what it is asked. Listings are taken once for each prefix, so nothing may be written to what was listed.
+    It counts the requests. Each prefix is listed only once, so nothing may be written under a
+    prefix that was listed.
     """
     requests: Counter[str] = Counter()
     listings: dict[str, list[Version]] = {}
@@ -334,7 +386,11 @@ def archive_server(bucket: str, store: MemoryStore) -> Iterator[Served]:
             asked = parse_qs(parts.query, keep_blank_values=True)
             path = unquote(parts.path).removeprefix(f"/{bucket}/")
             if operation == "GetBucketVersioning":
-                self.reply(200, b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>", {})
+                self.reply(
+                    200,
+                    b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+                    {},
+                )
             elif operation == "ListObjectVersions":
                 self.reply(200, page(asked), {"content-type": "application/xml"})
             elif operation == "PutObject":
@@ -344,7 +400,9 @@ def archive_server(bucket: str, store: MemoryStore) -> Iterator[Served]:
                 payload, metadata = store.get(path, asked["versionId"][0])
                 headers = {f"x-amz-meta-{name}": value for name, value in metadata.items()}
                 headers |= {"etag": '"0"', "last-modified": self.date_time_string()}
-                self.reply(200, payload if operation == "GetObject" else b"", headers, str(len(payload)))
+                self.reply(
+                    200, payload if operation == "GetObject" else b"", headers, str(len(payload))
+                )
             else:
                 self.reply(501, b"", {})
 
@@ -360,19 +418,23 @@ class _Quiet(BaseHTTPRequestHandler):
     def answer(self) -> None:
         raise NotImplementedError
 
-    def reply(self, status: int, body: bytes, headers: Mapping[str, str], length: str | None = None) -> None:
+    def reply(
+        self, status: int, body: bytes, headers: Mapping[str, str], length: str | None = None
+    ) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", length if self.command == "HEAD" and length else str(len(body)))
+        self.send_header(
+            "Content-Length", length if self.command == "HEAD" and length else str(len(body))
+        )
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class has this name
         pass
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = lambda self: self.answer()  # noqa: N815 - as the base class looks them up
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = lambda self: self.answer()  # noqa: N815 - the base class looks these names up
 
 
 class _Server(ThreadingHTTPServer):
@@ -380,7 +442,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was interrupted hangs up in the middle, which is no news."""
+        """Does nothing: an interrupted client closes its connection, which is expected."""
 
 
 @contextmanager
@@ -397,5 +459,5 @@ def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 
 def seconds_of(text: str) -> list[str]:
-    """The ISO moments a text names."""
+    """Returns the ISO moments in a text."""
     return re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", text)

@@ -1,4 +1,5 @@
-"""Fixtures every test file may ask for. A stand-in for AWS starts when the first test asks for it, one per process."""
+"""Fixtures for all test files. An AWS emulator starts when the first test requests it, one per
+process."""
 
 import signal
 from collections.abc import Iterator
@@ -9,9 +10,13 @@ from hypothesis import settings
 from tests import backends, servers
 from tests import profiles as profiles  # registers them
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, as would what tests start
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # background jobs ignore SIGINT, and so would their child processes
 
-settings.register_profile("steady", deadline=None, print_blob=True)  # a shared machine has no say in what holds
+settings.register_profile(
+    "steady", deadline=None, print_blob=True
+)  # the load of a shared machine must not decide
 settings.load_profile("steady")
 
 
@@ -35,7 +40,7 @@ def seaweedfs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def aws(ministack_url: str, monkeypatch: pytest.MonkeyPatch) -> servers.Aws:
-    """AWS on this machine, and an environment in which every client finds it and nothing else."""
+    """An AWS emulator, and an environment in which every client uses only the emulator."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name, value in servers.environment(ministack_url).items():
@@ -43,7 +48,12 @@ def aws(ministack_url: str, monkeypatch: pytest.MonkeyPatch) -> servers.Aws:
     return servers.Aws(ministack_url)
 
 
-@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.server) for name in backends.STAND_INS)])
+@pytest.fixture(
+    params=[
+        "memory",
+        *(pytest.param(name, marks=pytest.mark.server) for name in backends.STAND_INS),
+    ]
+)
 def backend(request: pytest.FixtureRequest) -> backends.Backend:
     """Each kind of store in turn, empty."""
     if request.param == "memory":

@@ -1,5 +1,6 @@
-"""The template as CloudFormation would deploy it for one stream, loops expanded and SAM's resources transformed, for the
-linters: they see little of what is wrong inside either. Run by the Python of `.venv-sam`:
+"""Prints the template as CloudFormation would deploy it for one stream, with loops expanded and
+SAM's resources transformed. Linters find few errors inside loops and SAM resources without this.
+Run it with the Python of `.venv-sam`:
 
     .venv-sam/bin/python tests/deploy_transform.py template.yaml > transformed.json
 """
@@ -21,14 +22,16 @@ STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-11-21
 
 
 def expanded(resources: dict[str, Any]) -> dict[str, Any]:
-    """The resources with each loop gone through once, for STREAM. SAM CLI's own expansion also puts parameters' defaults in,
-    after which a linter no longer sees the template's conditions."""
+    """Returns the resources with each loop expanded once, for STREAM. SAM CLI's own expansion also
+    inserts the defaults of parameters, which hides the template's conditions from a linter."""
     found: dict[str, Any] = {}
     for name, resource in resources.items():
         if name.startswith(LOOP):
             variable, _, body = resource
             for key, fragment in body.items():
-                found[key.replace(f"&{{{variable}}}", re.sub("[^A-Za-z0-9]", "", STREAM))] = _put_in(fragment, variable)
+                found[key.replace(f"&{{{variable}}}", re.sub("[^A-Za-z0-9]", "", STREAM))] = (
+                    _put_in(fragment, variable)
+                )
         else:
             found[name] = resource
     return found
@@ -46,7 +49,9 @@ def transformed(path: Path) -> Any:
     template = yaml_parse(path.read_text())
     template["Transform"] = "AWS::Serverless-2016-10-31"
     template["Resources"] = expanded(template["Resources"])
-    template["Resources"]["Function"]["Properties"]["CodeUri"] = "s3://code/function.zip"  # as `sam package` would have it
+    template["Resources"]["Function"]["Properties"]["CodeUri"] = (
+        "s3://code/function.zip"  # where `sam package` would put it
+    )
     session = Session(region_name="us-east-1")
     return Translator(managed_policy_map={}, sam_parser=Parser(), boto_session=session).translate(
         template, parameter_values={}

@@ -1,18 +1,22 @@
-"""Lambda's event source mapping for a DynamoDB stream, by AWS's rules: who calls the handler, with what, and what becomes of
-what fails. No stand-in keeps these rules.
+"""Lambda's event source mapping for a DynamoDB stream, by AWS's rules: when it calls the handler,
+with which records, and what it does with batches that fail. No emulator follows these rules.
 
-From the AWS Lambda Developer Guide ("Process DynamoDB records with Lambda", "Configuring partial batch response with
-DynamoDB and Lambda", "Retain discarded records for a DynamoDB event source in Lambda"):
+From the AWS Lambda Developer Guide ("Process DynamoDB records with Lambda", "Configuring partial
+batch response with DynamoDB and Lambda", "Retain discarded records for a DynamoDB event source in
+Lambda"):
 
-- a shard's records come in batches of at most `batch_size`; of `parallel` lanes each takes the keys that hash to it, so that
-  one item's changes stay in order;
-- a partial-batch response names records: what comes before the lowest of them is done, the rest is tried again. A response
-  that names none of the batch, or an empty name, fails the whole batch;
-- a function that fails (an error, a time-out, killed) fails the whole batch. With `bisect` the batch is then halved, which
-  uses up no retry, and each half tried by itself, the older one first;
-- a batch is tried again `retries` times, and no longer than `record_age` seconds after its oldest record; -1 is without end.
-  Then it is written to the destination, records and all, and the shard goes on with the next;
-- after 24 hours a record is gone from the stream, whatever the settings, and nobody keeps it.
+- The records of a shard are delivered in batches of at most `batch_size`. With several `parallel`
+  lanes, each lane receives the keys that hash to it, so that the changes of one item stay in order.
+- A partial-batch response names records. Everything before the lowest of them is done, and the
+  rest is tried again. A response that names no record of the batch, or has an empty name, fails
+  the whole batch.
+- A function that fails (with an error, a time-out, or because it was killed) fails the whole batch.
+  With `bisect`, the batch is then split in two, which does not count as a retry, and each half is
+  tried separately, the older one first.
+- A batch is retried `retries` times, and no longer than `record_age` seconds after its oldest
+  record; -1 means no limit. After that, it is written to the destination with its records, and the
+  shard continues with the next batch.
+- After 24 hours, a record is gone from the stream, whatever the settings, and is not kept anywhere.
 """
 
 import json
@@ -23,24 +27,24 @@ from typing import Any
 from uuid import uuid4
 from zlib import crc32
 
-from stream_backup.key import key_json
-from stream_backup.moment import iso
+from stream_backup.core.key import key_json
+from stream_backup.core.moment import iso
 
 RETENTION = 24 * 3600
 
 Record = dict[str, Any]
 Function = Callable[[dict[str, Any], Any], Any]
 Destination = Callable[[str, bytes], object]
-"""Takes an object's path and content: a put to the failures bucket."""
+"""Receives an object's path and content: a put to the failures bucket."""
 
 
 class Killed(BaseException):
-    """The function's process is gone: nothing in it gets to say anything."""
+    """The function's process was killed, so it cannot report anything."""
 
 
 @dataclass
 class Clock:
-    """Epoch seconds, which pass when somebody waits."""
+    """Epoch seconds, which advance only with `sleep`."""
 
     now: float
 
@@ -53,7 +57,7 @@ class Clock:
 
 @dataclass
 class Context:
-    """What the function sees of its invocation: the time that is left."""
+    """What the function sees of its invocation: the remaining time."""
 
     clock: Clock
     deadline: float
@@ -64,7 +68,7 @@ class Context:
 
 @dataclass
 class Batch:
-    """Records that are tried together, `tries` times so far."""
+    """Records that are tried together, and the number of tries so far."""
 
     records: list[Record]
     tries: int = 0
@@ -72,7 +76,8 @@ class Batch:
 
 @dataclass
 class EventSourceMapping:
-    """`calls` are the batches the function was called with; `lost` what was gone from the stream before it was written."""
+    """`calls` are the batches with which the function was called. `lost` are the records that
+    expired from the stream, or were dropped, before they were written."""
 
     function: Function
     clock: Clock
@@ -85,15 +90,18 @@ class EventSourceMapping:
     destination: Destination | None = None
     uuid: str = field(default_factory=lambda: str(uuid4()))
     pause: float = 1
-    """Seconds between two tries of a batch; AWS backs off further."""
+    """Seconds between two tries of a batch. AWS waits longer with every try."""
 
     calls: list[list[Record]] = field(default_factory=list)
     lost: list[Record] = field(default_factory=list)
 
-    def read(self, records: Iterable[Record], shard: str = "shardId-00000001573689847184-864758bb") -> None:
-        """Delivers a shard's records, to the end of them: every one is written, put to the destination, or lost."""
+    def read(
+        self, records: Iterable[Record], shard: str = "shardId-00000001573689847184-864758bb"
+    ) -> None:
+        """Delivers all records of a shard: each one is written, sent to the destination, or
+        lost."""
         lanes = self._lanes(list(records), shard)
-        while lanes:  # the lanes of a shard take turns, as far as anybody can tell
+        while lanes:  # the lanes of a shard take turns
             lanes = [lane for lane in lanes if next(lane, None) is not None]
 
     def _lanes(self, records: list[Record], shard: str) -> list[Iterator[bool]]:
@@ -103,7 +111,7 @@ class EventSourceMapping:
         return [self._lane(lane, shard) for lane in split.values()]
 
     def _lane(self, records: list[Record], shard: str) -> Iterator[bool]:
-        """One batch after another, one call a step."""
+        """Delivers one batch after another, with one call per step."""
         size = self.batch_size
         todo = deque(Batch(records[start : start + size]) for start in range(0, len(records), size))
         while todo:
@@ -127,11 +135,14 @@ class EventSourceMapping:
             self.lost += batch.records
         else:
             condition = "RecordAgeExceeded" if too_old else "RetryAttemptsExhausted"
-            self.destination(self._path(shard), discarded(batch.records, shard, condition, batch.tries, self.clock.now))
+            self.destination(
+                self._path(shard),
+                discarded(batch.records, shard, condition, batch.tries, self.clock.now),
+            )
         return True
 
     def _try(self, batch: Batch) -> list[Batch]:
-        """Calls the function; what is left to do of the batch."""
+        """Calls the function and returns what is left of the batch."""
         records = batch.records
         self.calls.append(records)
         if batch.tries:
@@ -143,7 +154,7 @@ class EventSourceMapping:
             failed = _failed(records, answer)
             if self.clock.now > started + self.timeout:
                 raise TimeoutError("Task timed out")
-        except (Exception, Killed):  # noqa: BLE001 - whatever a function fails of
+        except (Exception, Killed):  # noqa: BLE001 - any failure of the function
             if self.bisect and len(records) > 1:
                 middle = len(records) // 2
                 return [Batch(records[:middle], batch.tries), Batch(records[middle:], batch.tries)]
@@ -163,7 +174,7 @@ class EventSourceMapping:
 
 
 def discarded(records: list[Record], shard: str, condition: str, tries: int, now: float) -> bytes:
-    """The object Lambda writes for a batch that it gave up on."""
+    """Returns the object that Lambda writes for a batch that it gave up on."""
     first, last = records[0], records[-1]
     return json.dumps(
         {
@@ -173,7 +184,11 @@ def discarded(records: list[Record], shard: str, condition: str, tries: int, now
                 "condition": condition,
                 "approximateInvokeCount": tries,
             },
-            "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+            "responseContext": {
+                "statusCode": 200,
+                "executedVersion": "$LATEST",
+                "functionError": "Unhandled",
+            },
             "version": "1.0",
             "timestamp": iso(int(now)).replace("Z", ".000Z"),
             "DDBStreamBatchInfo": {
@@ -196,9 +211,12 @@ def _arrival(record: Record) -> str | None:
 
 
 def _failed(records: list[Record], answer: Any) -> int | None:
-    """Where in the batch to go on from, None when all of it is done. Raises ValueError for an answer that fails it whole."""
+    """Returns the position in the batch to resume from, or None when all of it is done. Raises
+    ValueError for an answer that fails the whole batch."""
     failures = (answer or {}).get("batchItemFailures") or []
-    places = {record["dynamodb"].get("SequenceNumber"): place for place, record in enumerate(records)}
+    places = {
+        record["dynamodb"].get("SequenceNumber"): place for place, record in enumerate(records)
+    }
     named = [failure.get("itemIdentifier") for failure in failures]
     if any(not name or name not in places for name in named):
         raise ValueError("the answer names no record of the batch")

@@ -1,7 +1,8 @@
-"""DynamoDB and its streams over the model, behind the one method of `stream_backup.dynamodb.DynamoDB`.
+"""DynamoDB and its streams on top of the model, behind the one method of
+`stream_backup.aws.dynamodb.DynamoDB`.
 
-It knows the operations and condition expressions this project sends, and no others. Other tables than the model's are
-plain dictionaries: what a restore fills.
+It supports only the operations and condition expressions that this project sends. Tables other than
+the model's are plain dictionaries, which restores fill.
 """
 
 import json
@@ -11,15 +12,18 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from stream_backup.dynamodb import Answer, DynamoDB
-from stream_backup.item import Item, encode
-from stream_backup.key import key_hash
+from stream_backup.aws.dynamodb import Answer, DynamoDB
+from stream_backup.core.item import Item, encode
+from stream_backup.core.key import key_hash
 from tests.model import ARN, NAME, SCHEMA, Model, Rows, StreamLife
 
 PAGE = 2
 
 _KEYS = [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
-_TYPES = [{"AttributeName": "pk", "AttributeType": "S"}, {"AttributeName": "sk", "AttributeType": "N"}]
+_TYPES = [
+    {"AttributeName": "pk", "AttributeType": "S"},
+    {"AttributeName": "sk", "AttributeType": "N"},
+]
 
 
 def refusal(code: str) -> ClientError:
@@ -27,7 +31,8 @@ def refusal(code: str) -> ClientError:
 
 
 class FakeDynamoDB(DynamoDB):
-    """`pause` is called wherever others may act; `moody` makes batch writes be refused or left undone."""
+    """`pause` is called wherever other processes may act. With `moody`, batch writes are refused or
+    only partly processed."""
 
     def __init__(self, model: Model, date: Callable[[], int], pause: Callable[[], None]) -> None:
         self.model = model
@@ -67,7 +72,11 @@ class FakeDynamoDB(DynamoDB):
         }
         if name == NAME and (stream := self.model.stream):
             view = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
-            found |= {"StreamSpecification": view, "LatestStreamArn": stream.arn, "LatestStreamLabel": stream.label}
+            found |= {
+                "StreamSpecification": view,
+                "LatestStreamArn": stream.arn,
+                "LatestStreamLabel": stream.label,
+            }
         return {"Table": found}
 
     def _list_tables(self, _: Any) -> Any:
@@ -84,7 +93,9 @@ class FakeDynamoDB(DynamoDB):
         return {"Tags": [{"Key": key, "Value": value} for key, value in found.items()]}
 
     def _tag_resource(self, request: dict[str, Any]) -> Any:
-        self.tags.setdefault(request["ResourceArn"], {}).update({tag["Key"]: tag["Value"] for tag in request["Tags"]})
+        self.tags.setdefault(request["ResourceArn"], {}).update(
+            {tag["Key"]: tag["Value"] for tag in request["Tags"]}
+        )
         return {}
 
     def _untag_resource(self, request: dict[str, Any]) -> Any:
@@ -112,7 +123,8 @@ class FakeDynamoDB(DynamoDB):
         return {}
 
     def _scan(self, request: dict[str, Any]) -> Any:
-        """Row by row as each is at the instant it is reached: a page is no snapshot. Without ConsistentRead, a stale one."""
+        """Reads each row as it is when it is reached: a page is not a snapshot. Without
+        ConsistentRead, rows are stale."""
         wanted = set(request.get("ExpressionAttributeNames", {}).values())
         segment, total = request.get("Segment", 0), request.get("TotalSegments", 1)
         cursor = key_hash(request["ExclusiveStartKey"]) if "ExclusiveStartKey" in request else ""
@@ -120,7 +132,9 @@ class FakeDynamoDB(DynamoDB):
         page = request.get("Limit", PAGE)
         while len(items) < page:
             rows = self._rows(request["TableName"])
-            names = [name for name in rows if name > cursor and int(name[-4:], 16) % total == segment]
+            names = [
+                name for name in rows if name > cursor and int(name[-4:], 16) % total == segment
+            ]
             if not names:
                 return {"Items": items}
             cursor = min(names)
@@ -158,7 +172,11 @@ class FakeDynamoDB(DynamoDB):
         mood = self.moody.random() if self.moody else 1.0
         if mood < 0.2:
             raise refusal("ProvisionedThroughputExceededException")
-        done = requests if mood > 0.5 or not self.moody else self.moody.sample(requests, len(requests) // 2)
+        done = (
+            requests
+            if mood > 0.5 or not self.moody
+            else self.moody.sample(requests, len(requests) // 2)
+        )
         seen = set()
         for each in done:
             item = each["PutRequest"]["Item"] if "PutRequest" in each else None
@@ -191,7 +209,9 @@ class FakeDynamoDB(DynamoDB):
         stream, shard = self._stream(request["StreamArn"]), int(request["ShardId"])
         start = stream.trimmed[shard]
         if request["ShardIteratorType"] == "AFTER_SEQUENCE_NUMBER":
-            sequences = [record.event["dynamodb"]["SequenceNumber"] for record in stream.shards[shard]]
+            sequences = [
+                record.event["dynamodb"]["SequenceNumber"] for record in stream.shards[shard]
+            ]
             start = sequences.index(request["SequenceNumber"]) + 1
             if start < stream.trimmed[shard]:
                 raise refusal("TrimmedDataAccessException")
@@ -203,7 +223,9 @@ class FakeDynamoDB(DynamoDB):
         if start < stream.trimmed[shard]:
             raise refusal("TrimmedDataAccessException")
         self._empty = 0 if self._empty == 2 or self.model.random.random() < 0.8 else self._empty + 1
-        size = 0 if self._empty else self.model.random.choice([1, 2, 5])  # empty in the middle, but not for long
+        size = (
+            0 if self._empty else self.model.random.choice([1, 2, 5])
+        )  # empty in the middle, but not for long
         found = [record.event for record in stream.shards[shard][start : start + size]]
         ended = not stream.on and start + len(found) == len(stream.shards[shard])
         following = None if ended else json.dumps([arn, shard, start + len(found)])
@@ -211,13 +233,20 @@ class FakeDynamoDB(DynamoDB):
 
 
 def _holds(request: dict[str, Any], row: Item | None) -> bool:
-    names, values = request["ExpressionAttributeNames"], request.get("ExpressionAttributeValues", {})
+    names, values = (
+        request["ExpressionAttributeNames"],
+        request.get("ExpressionAttributeValues", {}),
+    )
     for term in request["ConditionExpression"].split(" AND "):
         if term.startswith("attribute_not_exists("):
             if row and names[term[len("attribute_not_exists(") : -1]] in row:
                 return False
             continue
         name, value = (side.strip() for side in term.split("="))
-        if row is None or names[name] not in row or encode({"": row[names[name]]}) != encode({"": values[value]}):
+        if (
+            row is None
+            or names[name] not in row
+            or encode({"": row[names[name]]}) != encode({"": values[value]})
+        ):
             return False
     return True

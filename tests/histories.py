@@ -1,13 +1,14 @@
-"""One item's versions as a hostile delivery leaves them, and what they mean with every stamp at hand."""
+"""Histories of one item's versions after hostile delivery, and the answer that reading every stamp
+gives."""
 
 from collections import Counter
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from stream_backup.stamp import Kind, Stamp
-from stream_backup.store import Version
-from stream_backup.timeline import LATE, NEVER, SKEW
+from stream_backup.core.stamp import Kind, Stamp
+from stream_backup.core.time_rule import LATE, NEVER, SKEW
+from stream_backup.core.version import Version
 
 DAY = 86400
 T0 = 1795231959
@@ -16,7 +17,8 @@ KINDS: list[Kind] = ["insert", "modify", "remove", "remove"]
 
 @dataclass(frozen=True)
 class Written:
-    """A version as the store holds it: when it was written, and the stamp that a listing does not show."""
+    """A version as it is stored: when it was written, and its stamp, which a listing does not
+    show."""
 
     stamp: Stamp
     written: int
@@ -33,8 +35,11 @@ class Bucket:
         return self.stored[version.version_id]
 
     def versions(self) -> list[Version]:
-        """Newest written first, and within one second the later put first, as S3 lists."""
-        newest_first = sorted(self.stored.items(), key=lambda each: (each[1].written, int(each[0])), reverse=True)
+        """Returns the versions as S3 lists them: the newest written first, and within one second
+        the later put first."""
+        newest_first = sorted(
+            self.stored.items(), key=lambda each: (each[1].written, int(each[0])), reverse=True
+        )
         return [Version("T/a", name, each.written, each.size, "") for name, each in newest_first]
 
 
@@ -43,8 +48,11 @@ def bucket(*stored: Written) -> Bucket:
 
 
 def reference(stored: list[Written], moment: int, floor: int) -> Stamp | None:
-    """The definition, with every stamp at hand: the highest-ranked that counts; nothing if that is a tombstone."""
-    counting = [each.stamp for each in stored if each.stamp.at >= floor and each.stamp.seen <= moment]
+    """The definition: returns the highest-ranked stamp that counts, or None if it is a
+    tombstone."""
+    counting = [
+        each.stamp for each in stored if each.stamp.at >= floor and each.stamp.seen <= moment
+    ]
     best = max(counting, key=lambda stamp: stamp.rank, default=None)
     return None if best is None or best.kind == "remove" else best
 
@@ -53,18 +61,29 @@ def answer(found: Written | None) -> Stamp | None:
     return None if found is None or found.stamp.kind == "remove" else found.stamp
 
 
-def streamed(at: int, sequence: int, written: int, kind: Kind = "modify", size: int | None = None) -> Written:
-    return Written(Stamp(at, sequence, at, kind), written, (0 if kind == "remove" else 9) if size is None else size)
+def streamed(
+    at: int, sequence: int, written: int, kind: Kind = "modify", size: int | None = None
+) -> Written:
+    return Written(
+        Stamp(at, sequence, at, kind),
+        written,
+        (0 if kind == "remove" else 9) if size is None else size,
+    )
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Written], int, int, int]:
-    """(versions in order of writing, moment, floor, lateness): changes in bursts and far apart, written late, early by
-    skew, twice and out of order, scans that race them, tombstones with and without a body."""
+    """Draws (versions in order of writing, moment, floor, lateness). Changes occur in bursts and
+    far apart, and are written late, early because of skew, repeatedly, and out of order. Scans race
+    them, and tombstones occur with and without a body."""
     lateness = draw(st.sampled_from([0, 0, 0, 3600, 3 * DAY]))
     second, sequence, stored = T0, 10**21, list[Written]()
     for _ in range(draw(st.integers(1, 7))):
-        second += draw(st.sampled_from([0, 0, 1, 2, SKEW + 1, SKEW + 2, 60, DAY - 1, LATE, LATE + 2 * SKEW + 2, 3 * DAY]))
+        second += draw(
+            st.sampled_from(
+                [0, 0, 1, 2, SKEW + 1, SKEW + 2, 60, DAY - 1, LATE, LATE + 2 * SKEW + 2, 3 * DAY]
+            )
+        )
         if draw(st.integers(0, 4)) == 0:
             asked, took = second - draw(st.integers(0, 3)), draw(st.integers(0, 120))
             stamp = Stamp(asked - 5, 0, asked + took + 6, "scan")
@@ -74,11 +93,20 @@ def histories(draw: st.DrawFn) -> tuple[list[Written], int, int, int]:
         kind = draw(st.sampled_from(KINDS))
         size = draw(st.sampled_from([0, 0, 3000])) if kind == "remove" else 9
         for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
-            delay = draw(st.sampled_from([-SKEW - 1, -2, -1, 0, 1, 2, 60, DAY // 2, DAY - 1, DAY, DAY + lateness]))
+            delay = draw(
+                st.sampled_from(
+                    [-SKEW - 1, -2, -1, 0, 1, 2, 60, DAY // 2, DAY - 1, DAY, DAY + lateness]
+                )
+            )
             stored.append(streamed(second, sequence, second + delay, kind, size))
-    dangerous = sorted({T0} | {edge for each in stored for edge in (each.stamp.at, each.stamp.seen, each.written)})
+    dangerous = sorted(
+        {T0} | {edge for each in stored for edge in (each.stamp.at, each.stamp.seen, each.written)}
+    )
     moment = draw(st.sampled_from(dangerous)) + draw(st.sampled_from([-1, 0, 1, DAY, LATE + SKEW]))
     floor = draw(
-        st.one_of(st.just(NEVER), st.sampled_from(dangerous).map(lambda at: at + draw(st.sampled_from([-1, 0, 1]))))
+        st.one_of(
+            st.just(NEVER),
+            st.sampled_from(dangerous).map(lambda at: at + draw(st.sampled_from([-1, 0, 1]))),
+        )
     )
     return sorted(stored, key=lambda each: each.written), moment, floor, lateness

@@ -1,14 +1,16 @@
-"""A table's history in records of its stream, and what the table was at each second: the truth to hold an archive against."""
+"""A table's history in records of its stream, and the table's rows at each second: the truth to
+compare an archive with."""
 
 from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any
 
-from stream_backup.archive import Archive
-from stream_backup.change import Change
-from stream_backup.item import Item, encode
-from stream_backup.key import KeySchema, key_hash
-from stream_backup.timeline import NEVER, item_at
+from stream_backup.archive.layout import Archive
+from stream_backup.core.as_of import item_at
+from stream_backup.core.change import Change
+from stream_backup.core.item import Item, encode
+from stream_backup.core.key import KeySchema, key_hash
+from stream_backup.core.time_rule import NEVER
 
 SCHEMA = KeySchema((("id", "S"),))
 LABEL = "2026-11-21T03:32:40.266"
@@ -16,11 +18,11 @@ T0 = 1_795_231_960
 """The second of LABEL."""
 
 Rows = dict[str, bytes]
-"""A table's rows, as canonical bytes by the name of their key."""
+"""A table's rows, as canonical bytes by the hash of their key."""
 
 
 class Journal:
-    """Writes come one after another, several a second; each is a record of the stream."""
+    """Writes occur one after another, several per second. Each is a record of the stream."""
 
     def __init__(self, table: str = "orders", start: int = T0, seed: int = 0) -> None:
         self.arn = f"arn:aws:dynamodb:us-east-1:000000000000:table/{table}/stream/{LABEL}"
@@ -31,7 +33,8 @@ class Journal:
         self._sequence = 10**23
 
     def write(self, key: str, value: str | None) -> dict[str, Any]:
-        """Puts the item, or removes it; the record, None's worth of a record when there was nothing to remove."""
+        """Puts or removes the item and returns the record. Writes a record even if there was
+        nothing to remove."""
         old = self._rows.pop(key, None)
         data: dict[str, Any] = {
             "ApproximateCreationDateTime": self.now,
@@ -51,7 +54,8 @@ class Journal:
         return record
 
     def fill(self, writes: int, keys: int = 20, per_second: int = 4) -> list[dict[str, Any]]:
-        """Random puts and removals of `keys` items, `per_second` of them on average; their records."""
+        """Makes `writes` random puts and removals of `keys` items, on average `per_second` per
+        second. Returns their records."""
         start = len(self.records)
         for number in range(writes):
             key = f"k{self._random.randrange(keys)}"
@@ -62,11 +66,13 @@ class Journal:
 
     @property
     def moments(self) -> range:
-        """From before the first write until after the last."""
-        return range(int(self.records[0]["dynamodb"]["ApproximateCreationDateTime"]) - 1, self.now + 2)
+        """All seconds from before the first write until after the last."""
+        return range(
+            int(self.records[0]["dynamodb"]["ApproximateCreationDateTime"]) - 1, self.now + 2
+        )
 
     def at(self, moment: int) -> Rows:
-        """The table at the end of this second."""
+        """Returns the table at the end of this second."""
         rows: Rows = {}
         for record in self.records:
             data = record["dynamodb"]
@@ -78,12 +84,12 @@ class Journal:
 
 
 def poisoned(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with an image nobody can parse."""
+    """Returns the record with an image that cannot be parsed."""
     return record | {"dynamodb": record["dynamodb"] | {"NewImage": {"id": {"UNKNOWN": "type"}}}}
 
 
 def restored(archive: Archive, moment: int, lateness: int = 0) -> Rows:
-    """The archive's answer for the whole table."""
+    """Returns the archive's answer for the whole table."""
     rows = {}
     for history in archive.histories():
         found = item_at(history.versions, moment, NEVER, archive.read, lateness)
@@ -93,8 +99,9 @@ def restored(archive: Archive, moment: int, lateness: int = 0) -> Rows:
 
 
 def check_equal(archive: Archive, journal: Journal, moments: Iterable[int] | None = None) -> None:
-    """Checks that the archive holds every change of the journal and nothing else, answers every moment as the table was, and
-    that of every item the newest version by stamp is the newest written."""
+    """Checks that the archive contains every change of the journal and nothing else, that it gives
+    the table's rows for every moment, and that the newest version of every item by stamp is the
+    last one written."""
     wanted = {_identity(Change.streamed(record)) for record in journal.records}
     assert {_identity(change) for change in changes_in(archive)} == wanted
     for moment in journal.moments if moments is None else moments:
@@ -109,7 +116,9 @@ def assert_order(archive: Archive) -> None:
 
 
 def changes_in(archive: Archive) -> Iterator[Change]:
-    return (archive.read(version) for history in archive.histories() for version in history.versions)
+    return (
+        archive.read(version) for history in archive.histories() for version in history.versions
+    )
 
 
 def _identity(change: Change) -> tuple[Any, ...]:

@@ -1,39 +1,54 @@
-"""The laws, each as a function over a world at some point of its history. They change nothing in it."""
+"""The laws, each as a function that checks a world at some point of its history and changes
+nothing."""
 
 from collections.abc import Iterator
 from itertools import pairwise
 
-from restore.plan import FOREVER, Rebuild, Rewind
-from stream_backup.archive import Archive, Stat
-from stream_backup.coverage import Coverage
-from stream_backup.item import digest
-from stream_backup.stamp import Stamp
-from stream_backup.survey import Survey
-from stream_backup.timeline import NEVER, item_at
+from restore.plan import Rebuild, Rewind
+from stream_backup.archive.layout import Archive, Stat
+from stream_backup.archive.status import Status
+from stream_backup.core.as_of import item_at
+from stream_backup.core.coverage import Coverage
+from stream_backup.core.item import digest
+from stream_backup.core.stamp import Stamp
+from stream_backup.core.time_rule import FOREVER, NEVER
 from tests.world import World
 
 
 def rebuilt(archive: Archive, moment: int, floor: int) -> dict[str, bytes]:
-    """What a restore into an empty table would put there, by name."""
+    """Returns what a restore into an empty table would write, by name."""
     every = (Rebuild(archive, moment, floor).step(history) for history in archive.histories())
-    return {step.name: step.body for step in every if step.action == "put" and step.body is not None}
+    return {
+        step.name: step.body for step in every if step.action == "put" and step.body is not None
+    }
 
 
 def stamps(archive: Archive) -> dict[str, list[Stamp]]:
     every = archive.histories()
-    return {history.name: [archive.read(version).stamp for version in history.versions] for history in every}
+    return {
+        history.name: [archive.read(version).stamp for version in history.versions]
+        for history in every
+    }
 
 
 def dangerous(archive: Archive, coverage: Coverage) -> list[int]:
-    """Every stored stamp and every bound, and the seconds beside them."""
-    edges = {edge for found in stamps(archive).values() for stamp in found for edge in (stamp.at, stamp.seen)}
-    edges |= {edge for epoch in coverage.epochs for edge in (epoch.floor, epoch.start, epoch.end or 0)}
+    """Returns every stored stamp and every bound, and the seconds before and after each."""
+    edges = {
+        edge
+        for found in stamps(archive).values()
+        for stamp in found
+        for edge in (stamp.at, stamp.seen)
+    }
+    edges |= {
+        edge for epoch in coverage.epochs for edge in (epoch.floor, epoch.start, epoch.end or 0)
+    }
     edges.add(coverage.latest)
     return sorted({edge + beside for edge in edges for beside in (-1, 0, 1)})
 
 
-def exact_moments(world: World, found: Survey) -> Iterator[tuple[int, int]]:
-    """(moment, floor) of those that coverage claims and that must be right by now."""
+def exact_moments(world: World, found: Status) -> Iterator[tuple[int, int]]:
+    """Yields (moment, floor) for the dangerous moments that coverage claims and that must be exact
+    by now."""
     readers = {stream.label: stream.reader for stream in found.streams}
     for moment in dangerous(world.archive, found.coverage):
         epoch = found.coverage.epoch_at(moment)
@@ -41,15 +56,21 @@ def exact_moments(world: World, found: Survey) -> Iterator[tuple[int, int]]:
             continue
         over = moment < int(world.model.now) and not world.undelivered(epoch.stream, moment)
         if readers[epoch.stream] == "function" and not over:
-            continue  # how far a function has read is not known to coverage, only to us
+            continue  # coverage does not know how far a function has read; only the test does
         off_at = world.life(epoch.stream).off_at
-        if world.model.rows is None and epoch.end is None and off_at is not None and moment >= int(off_at):
-            continue  # of a table that is gone nobody can say whether its stream was on to the last
+        if (
+            world.model.rows is None
+            and epoch.end is None
+            and off_at is not None
+            and moment >= int(off_at)
+        ):
+            continue  # whether the stream of a deleted table stayed on to the end is unknown
         yield moment, epoch.floor
 
 
-def law_5(world: World, found: Survey) -> int:
-    """For every moment inside coverage a restore is the table at the end of that second; how many were looked at."""
+def law_5(world: World, found: Status) -> int:
+    """For every moment inside coverage, a restore gives the table at the end of that second.
+    Returns how many moments were checked."""
     count = 0
     for moment, floor in exact_moments(world, found):
         truth = world.model.at(moment)
@@ -59,20 +80,24 @@ def law_5(world: World, found: Survey) -> int:
     return count
 
 
-def law_4(world: World, found: Survey) -> None:
-    """Within an epoch no item goes back as the moment grows."""
+def law_4(world: World, found: Status) -> None:
+    """Within an epoch, a later moment never gives an older version of an item."""
     for epoch in found.coverage.epochs:
         for versions in stamps(world.archive).values():
             ranks = [
-                max((s.rank for s in versions if s.at >= epoch.floor and s.seen <= moment), default=(NEVER, 0))
+                max(
+                    (s.rank for s in versions if s.at >= epoch.floor and s.seen <= moment),
+                    default=(NEVER, 0),
+                )
                 for moment in dangerous(world.archive, found.coverage)
             ]
             assert ranks == sorted(ranks)
 
 
 def baseline_never_covers(world: World) -> None:
-    """Whatever is beneath a scanned version is stamped before it: a backfill covers nothing newer than it saw. But S3
-    compares content, so that a state that has come back between look and put passes for the older one."""
+    """The version under a scanned version always ranks lower: a backfill never covers a change
+    newer than what it read. One exception: S3 compares content, so a state that came back between
+    the read and the put is taken for the older one."""
     for history in world.archive.histories():
         oldest_first = list(reversed(list(world.store.versions(world.archive.root + history.name))))
         for index, (below, above) in enumerate(pairwise(oldest_first)):
@@ -81,29 +106,39 @@ def baseline_never_covers(world: World) -> None:
             assert scan.kind != "scan" or covered.rank < scan.rank or came_back
 
 
-def law_7(world: World, found: Survey) -> None:
-    """The short walk over the listing gives what reading every stamp gives, inside coverage and out."""
+def law_7(world: World, found: Status) -> None:
+    """The short walk over the listing gives the same answer as reading every stamp, inside and
+    outside coverage."""
     archive = world.archive
     for floor in {NEVER} | {epoch.floor for epoch in found.coverage.epochs}:
         for history in archive.histories():
             every = [Stat(archive.read(version).stamp, version) for version in history.versions]
             for moment in [*dangerous(archive, found.coverage), FOREVER]:
-                counting = [stat for stat in every if stat.stamp.at >= floor and stat.stamp.seen <= moment]
+                counting = [
+                    stat for stat in every if stat.stamp.at >= floor and stat.stamp.seen <= moment
+                ]
                 best = max(counting, key=lambda stat: stat.stamp.rank, default=None)
                 walked = item_at(history.versions, moment, floor, archive.read)
                 expected = None if best is None or best.stamp.kind == "remove" else best.stamp.rank
-                assert (None if walked is None or walked.body is None else walked.stamp.rank) == expected
+                assert (
+                    None if walked is None or walked.body is None else walked.stamp.rank
+                ) == expected
 
 
-def law_9(world: World, found: Survey) -> None:
-    """A rewind's plan, carried out on what the archive says is there, gives what a rebuild gives: at any two floors, inside
-    coverage and out."""
+def law_9(world: World, found: Status) -> None:
+    """A rewind's plan, applied to the rows that the archive describes, gives the same rows as a
+    rebuild, for all floors, inside and outside coverage."""
     archive = world.archive
     floors = {NEVER} | {epoch.floor for epoch in found.coverage.epochs}
     for moment in dangerous(archive, found.coverage):
-        for floor, floor_now in {(floor, floor) for floor in floors} | {(floor, max(floors)) for floor in floors}:
+        for floor, floor_now in {(floor, floor) for floor in floors} | {
+            (floor, max(floors)) for floor in floors
+        }:
             rows = rebuilt(archive, FOREVER, floor_now)
-            for step in (Rewind(archive, moment, floor, floor_now).step(history) for history in archive.histories()):
+            for step in (
+                Rewind(archive, moment, floor, floor_now).step(history)
+                for history in archive.histories()
+            ):
                 present = rows.get(step.name)
                 if step.action in ("put", "delete"):
                     assert step.now == (None if present is None else digest(present))

@@ -1,16 +1,17 @@
-"""The truth beside the system: a table, every change it ever saw, and the streams that tell of them.
+"""The truth that tests compare the system with: a table, every change ever made to it, and its
+streams.
 
-The clock of the streams is the model's own, so "the end of second M" means what a stream stamp means by it. Nothing here
-knows of the archive.
+The streams use the model's own clock, so "the end of second M" means the same as in the stamps of a
+stream. The model knows nothing about the archive.
 """
 
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from stream_backup.item import Item, encode
-from stream_backup.key import KeySchema, key_hash
-from stream_backup.moment import iso
+from stream_backup.core.item import Item, encode
+from stream_backup.core.key import KeySchema, key_hash
+from stream_backup.core.moment import iso
 
 T0 = 1795231959
 DAY = 86400
@@ -29,17 +30,20 @@ NAMES = [key_hash(key) for key in KEYS]
 VALUES: list[Item] = [
     {"v": {"N": "1.10"}},
     {"v": {"N": "98765432109876543210987654321098765432"}},
-    {"v": {"S": ""}, "m": {"M": {"b": {"B": "AP8="}, "l": {"L": [{"BS": ["AQ==", "Ag=="]}, {"NULL": True}]}}}},
+    {
+        "v": {"S": ""},
+        "m": {"M": {"b": {"B": "AP8="}, "l": {"L": [{"BS": ["AQ==", "Ag=="]}, {"NULL": True}]}}},
+    },
     {"v": {"SS": ["x", "é", "a"]}},
 ]
 
 Rows = dict[str, Item]
-"""The rows of a table by the name of their key."""
+"""The rows of a table, by the hash of their key."""
 
 
 @dataclass
 class Record:
-    """What a stream holds: the event as it is delivered, and the true time of the change."""
+    """A record in a stream: the event as it is delivered, and the true time of the change."""
 
     event: dict[str, Any]
     at: float
@@ -47,7 +51,8 @@ class Record:
 
 @dataclass
 class StreamLife:
-    """One stream from on to off; shard by shard, each in order. What lies before `trimmed` is gone after a day."""
+    """One stream, from when it is switched on until it is switched off. Each shard holds its
+    records in order. Records before index `trimmed` expired after a day."""
 
     label: str
     off_at: float | None = None
@@ -65,7 +70,8 @@ class StreamLife:
 
 @dataclass
 class Entry:
-    """From `at` on the row `name` is `item`; with name None the whole table is gone, or there again."""
+    """From `at` on, the row `name` is `item`. If `name` is None, the whole table was created or
+    deleted instead, as `exists` says."""
 
     at: float
     name: str | None
@@ -74,7 +80,8 @@ class Entry:
 
 
 class Model:
-    """One table name through all its lives. `random` decides what nobody asked to decide."""
+    """Every table and stream that ever had one name. `random` makes the choices that a test leaves
+    open."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
@@ -90,15 +97,20 @@ class Model:
         self.now += seconds
         for stream in self.streams:
             for shard, records in enumerate(stream.shards):
-                while stream.trimmed[shard] < len(records) and records[stream.trimmed[shard]].at < self.now - DAY - 1:
+                while (
+                    stream.trimmed[shard] < len(records)
+                    and records[stream.trimmed[shard]].at < self.now - DAY - 1
+                ):
                     stream.trimmed[shard] += 1
 
     def next_second(self) -> None:
-        """To the beginning of the next second: what tables and streams need at least to come and go."""
+        """Advances to the start of the next second, the shortest time in which a table or a stream
+        can be created or deleted."""
         self.now = float(int(self.now) + 1)
 
     def write(self, key: Item, value: Item | None) -> None:
-        """PutItem or DeleteItem; what changes nothing leaves no record."""
+        """Performs PutItem or DeleteItem. A write that changes nothing leaves no record in the
+        stream."""
         assert self.rows is not None
         name = key_hash(key)
         before = self.rows.get(name)
@@ -111,24 +123,28 @@ class Model:
             self.rows[name] = after
         self.journal.append(Entry(self.now, name, after))
         if self.stream:
-            self.stream.shards[int(name, 16) % 2].append(Record(self._event(self.stream, key, before, after), self.now))
+            self.stream.shards[int(name, 16) % 2].append(
+                Record(self._event(self.stream, key, before, after), self.now)
+            )
 
     def switch_on(self) -> None:
-        """Every record of the new stream is stamped at or after its label's second, every older one before."""
+        """Switches a new stream on. All of its records are stamped at or after the second of its
+        label, and all older records before that second."""
         self.next_second()
         label = iso(int(self.now)).replace("Z", f".{len(self.streams):03}")
         self.stream = StreamLife(label)
         self.streams.append(self.stream)
 
     def switch_off(self) -> None:
-        """Nothing is written any more in the second in which a stream goes off: UpdateTable takes several."""
+        """Switches the stream off. Nothing else is written in that second, because UpdateTable
+        takes several seconds."""
         if self.stream:
             self.stream.off_at = self.now
             self.next_second()
         self.stream = None
 
     def drop(self) -> None:
-        """The table goes with its rows, and the stream says nothing of it."""
+        """Deletes the table with its rows. The stream has no records of the deletion."""
         self.switch_off()
         self.rows = None
         self.journal.append(Entry(self.now, None, None, exists=False))
@@ -140,7 +156,8 @@ class Model:
         self.journal.append(Entry(self.now, None, None))
 
     def at(self, moment: int) -> dict[str, bytes] | None:
-        """The table at the end of this second, as canonical bytes by name; None while there was none."""
+        """Returns the table at the end of this second, as canonical bytes by name, or None if it
+        did not exist."""
         rows: dict[str, bytes] | None = {}
         for entry in self.journal:
             if int(entry.at) > moment:
@@ -155,7 +172,9 @@ class Model:
                 rows[entry.name] = encode(entry.item)
         return rows
 
-    def _event(self, stream: StreamLife, key: Item, before: Item | None, after: Item | None) -> dict[str, Any]:
+    def _event(
+        self, stream: StreamLife, key: Item, before: Item | None, after: Item | None
+    ) -> dict[str, Any]:
         self._sequence += self.random.choice([1, 1, 7, 10**6])
         moment = self.now if self.random.random() < 0.3 else int(self.now)
         data: dict[str, Any] = {

@@ -1,7 +1,8 @@
-"""Work that pauses wherever another may come between, so that a test interleaves several pieces of it as it likes.
+"""Processes that pause wherever others can run in between, so that a test can interleave them in
+any way.
 
-Each runs in a thread of its own, but only one of all moves at a time, from one pause to the next: the same steps give the
-same history.
+Each process runs in its own thread, but only one of them moves at a time, from one pause to the
+next. The same steps therefore always give the same history.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 Found = TypeVar("Found")
 
 ENDLESS = 3000
-"""Steps after which work is taken to wait for ever."""
+"""The number of steps after which work counts as waiting forever."""
 
 
 class Killed(BaseException):
@@ -21,9 +22,12 @@ class Killed(BaseException):
 
 
 class Process:
-    """`done` is called with what the work gave when it came to its end; `error` is what it failed of."""
+    """`done` is called with the result of the work when it ends. `error` is the error that it
+    failed with."""
 
-    def __init__(self, kind: str, work: Callable[[], Found], done: Callable[[Found], None] = lambda _: None) -> None:
+    def __init__(
+        self, kind: str, work: Callable[[], Found], done: Callable[[Found], None] = lambda _: None
+    ) -> None:
         self.kind = kind
         self.alive = True
         self.error: BaseException | None = None
@@ -39,7 +43,7 @@ class Process:
             steps -= 1
 
     def finish(self) -> None:
-        """To its end; work that waits for something that never comes is killed."""
+        """Runs the work to its end. Work that waits for something that never happens is killed."""
         self.step(ENDLESS)
         if self.alive:
             self.kill()
@@ -61,7 +65,7 @@ class Process:
         try:
             if not self._killed:
                 done(work())
-        except (Exception, Killed) as error:  # noqa: BLE001 - the test looks at it
+        except (Exception, Killed) as error:  # noqa: BLE001 - the test checks it
             self.error = error
         finally:
             self.alive = False
@@ -69,7 +73,9 @@ class Process:
 
 
 class _Paused(Thread):
-    def __init__(self, process: Process, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+    def __init__(
+        self, process: Process, work: Callable[[], Any], done: Callable[[Any], None]
+    ) -> None:
         super().__init__(daemon=True)
         self.process = process
         self._work = work, done
@@ -79,19 +85,19 @@ class _Paused(Thread):
 
 
 def paused() -> bool:
-    """Whether a process is what runs."""
+    """Returns whether the current thread is a process."""
     return isinstance(current_thread(), _Paused)
 
 
 def pause() -> None:
-    """Lets others act, if a process is what runs."""
+    """Lets other processes run, if the current thread is a process."""
     thread = current_thread()
     if isinstance(thread, _Paused):
         thread.process.pause()
 
 
 class Inline(Executor):
-    """Runs what it is given at once, the parts of a map in any order."""
+    """Runs submitted work immediately, and the parts of a map in random order."""
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -113,7 +119,7 @@ class Inline(Executor):
 
 
 class Stop(Event):
-    """A stop event that nobody waits for in earnest."""
+    """A stop event on which waiting does not block."""
 
     def wait(self, timeout: float | None = None) -> bool:
         return self.is_set()

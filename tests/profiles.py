@@ -1,20 +1,32 @@
-"""How many histories the laws are held against: `pytest --hypothesis-profile=dev` for a quick look, else what CI runs."""
+"""How many histories the laws are checked on. `pytest --hypothesis-profile=dev` runs few of them,
+and `soak` runs other and longer histories each time (tests/soak.py). Without a profile, the tests
+run what CI runs.
+"""
 
 from hypothesis import HealthCheck, Phase, settings
 
+EVERY_CHECK = list(HealthCheck)
+
 settings.register_profile("dev", deadline=None, print_blob=True)
 settings.register_profile("mutants", deadline=None, phases=(Phase.explicit, Phase.generate))
+settings.register_profile(
+    "soak", deadline=None, print_blob=True, database=None, suppress_health_check=EVERY_CHECK
+)
 
 
 def histories(count: int, steps: int = 50) -> settings:
-    """The same histories each time, `count` of them; a twentieth for `dev`, and nothing is made small for `mutants`."""
+    """Returns settings for the same `count` histories each time. The profile `dev` runs a twentieth
+    of them, `soak` a tenth at a time, and `mutants` does not shrink failures."""
     profile = settings.get_current_profile_name()
+    soak = profile == "soak"
+    part = {"dev": 20, "soak": 10}.get(profile, 1)
     return settings(
-        max_examples=max(count // 20, 5) if profile == "dev" else count,
-        stateful_step_count=steps,
-        derandomize=True,
+        max_examples=max(count // part, 5),
+        stateful_step_count=4 * steps if soak else steps,
+        derandomize=not soak,
         deadline=None,
         database=None,
+        print_blob=True,
         phases=settings.get_profile("mutants").phases if profile == "mutants" else tuple(Phase),
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=EVERY_CHECK,
     )

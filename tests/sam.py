@@ -1,7 +1,9 @@
-"""The deployment as an operator does it: `sam build`, `sam deploy`, `sam delete`, against a stand-in that enforces IAM.
+"""The deployment as an operator does it: `sam build`, `sam deploy`, and `sam delete`, on an
+emulator that enforces IAM.
 
-`Cloud` is that stand-in (ministack with AUTH=true, over TLS, for the buckets' policies refuse anything else); `Stack` is what
-was deployed on it. The template is read as YAML with CloudFormation's tags by `template`.
+`Cloud` is that emulator: ministack with AUTH=true, over TLS, because the bucket policies refuse
+anything else. `Stack` is what was deployed on it. `template` reads the template as YAML with the
+tags of CloudFormation.
 """
 
 import datetime as dt
@@ -29,12 +31,14 @@ ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template.yaml"
 BIN = ROOT / ".venv-sam" / "bin"
 HERE = {"PYTHON_VERSION": f"3.{sys.version_info.minor}", "PLATFORMS": ""}
-"""For function/Makefile: this machine instead of Lambda's, for the stand-in runs functions on its own interpreter."""
+"""For function/Makefile: builds for this machine instead of Lambda, because the emulator runs
+functions on its own interpreter."""
 
 PATIENCE = 300
 
 TRUSTED = {name: os.environ[name] for name in ("SSL_CERT_FILE",) if name in os.environ}
-"""What this machine trusts by itself: `sam build` fetches packages, while this process may believe the stand-in alone."""
+"""The certificates that this machine trusts, for `sam build`, which downloads packages. This
+process may trust only the emulator."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,24 @@ class Cloud:
 
     @property
     def trust(self) -> dict[str, str]:
-        """What makes every client of a process believe the stand-in: boto3's, and obstore's."""
+        """The settings with which boto3 and obstore in a process trust the emulator."""
         return {"AWS_CA_BUNDLE": str(self.certificate), "SSL_CERT_FILE": str(self.certificate)}
 
     def sam(self, *words: str) -> str:
         return sam(*words, **environment(self.aws.url), **self.trust, SAM_CLI_POLL_DELAY="0.5")
 
     def user(self, name: str, statements: list[dict[str, Any]]) -> dict[str, str]:
-        """Settings that make a process this user, who may do what these statements say and nothing else."""
+        """Creates a user who may do only what these statements allow, and returns the settings that
+        make a process this user."""
         iam = self.aws.client("iam")
         iam.create_user(UserName=name)
         document = {"Version": "2012-10-17", "Statement": statements}
         iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=json.dumps(document))
         made = iam.create_access_key(UserName=name)["AccessKey"]
-        return {"AWS_ACCESS_KEY_ID": made["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"]}
+        return {
+            "AWS_ACCESS_KEY_ID": made["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"],
+        }
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,9 @@ class Stack:
 
     @cached_property
     def outputs(self) -> dict[str, str]:
-        (found,) = self.cloud.aws.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
+        (found,) = self.cloud.aws.client("cloudformation").describe_stacks(StackName=self.name)[
+            "Stacks"
+        ]
         return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
 
     @property
@@ -75,20 +85,36 @@ class Stack:
         return self.outputs["ArchiveUrl"].removeprefix("s3://").split("/")[0]
 
     def statements(self, policy: str) -> list[dict[str, Any]]:
-        """Of the managed policy whose ARN is this output, as deployed."""
+        """Returns the statements of the deployed managed policy whose ARN is this output."""
         iam = self.cloud.aws.client("iam")
         arn = self.outputs[policy]
         version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-        found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]["Statement"]
+        found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"][
+            "Document"
+        ]["Statement"]
         return [dict(statement) for statement in found]
 
 
 def sam(*words: str, **settings: str) -> str:
-    """Runs SAM CLI to its end; what it said. It must succeed."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SSL_CERT_FILE"))} | TRUSTED
-    command = [str(BIN / "sam"), words[0], "--config-file", str(ROOT / "samconfig.toml"), *words[1:]]
+    """Runs SAM CLI, which must succeed, and returns what it printed."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "SSL_CERT_FILE"))
+    } | TRUSTED
+    command = [
+        str(BIN / "sam"),
+        words[0],
+        "--config-file",
+        str(ROOT / "samconfig.toml"),
+        *words[1:],
+    ]
     done = subprocess.run(
-        command, env=kept | settings | {"SAM_CLI_TELEMETRY": "0"}, cwd=ROOT, capture_output=True, timeout=PATIENCE
+        command,
+        env=kept | settings | {"SAM_CLI_TELEMETRY": "0"},
+        cwd=ROOT,
+        capture_output=True,
+        timeout=PATIENCE,
     )
     said = (done.stdout + done.stderr).decode()
     assert done.returncode == 0, said[-5000:]
@@ -96,22 +122,38 @@ def sam(*words: str, **settings: str) -> str:
 
 
 def build(into: Path, **settings: str) -> Path:
-    """`sam build`; the directory with the function's package and the template to deploy."""
+    """Runs `sam build` and returns the directory with the function's package and the template to
+    deploy."""
     pip = {"PYTHON": sys.executable}
-    sam("build", "--template-file", str(TEMPLATE), "--build-dir", str(into), AWS_REGION="us-east-1", **pip, **settings)
+    sam(
+        "build",
+        "--template-file",
+        str(TEMPLATE),
+        "--build-dir",
+        str(into),
+        AWS_REGION="us-east-1",
+        **pip,
+        **settings,
+    )
     return into
 
 
 def deploy(cloud: Cloud, built: Path, name: str, **parameters: str) -> Stack:
     given = [f"{parameter}={value}" for parameter, value in parameters.items()]
-    words = ["--template-file", str(built / "template.yaml"), "--stack-name", name, "--no-confirm-changeset"]
+    words = [
+        "--template-file",
+        str(built / "template.yaml"),
+        "--stack-name",
+        name,
+        "--no-confirm-changeset",
+    ]
     cloud.sam("deploy", *words, "--parameter-overrides", *given)
     return Stack(cloud, name)
 
 
 @contextmanager
 def cloud(work: Path) -> Iterator[Cloud]:
-    """ministack with IAM enforced, over TLS under a certificate of its own."""
+    """Starts ministack with IAM enforced, over TLS with its own certificate."""
     certificate, key = _certificate(work)
     (port,) = _free_ports(1)
     url = f"https://127.0.0.1:{port}"
@@ -126,14 +168,21 @@ def cloud(work: Path) -> Iterator[Cloud]:
         "IOT_MTLS_ENABLED": "false",
         "TMPDIR": str(work),
         "S3_DATA_DIR": str(work / "s3"),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # functions are run by the first Python there
+        # ministack runs functions with the first Python in the path.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         **trusted,
         **environment(url),
     }
     before = {name: os.environ.get(name) for name in trusted}
-    os.environ.update(trusted)  # this process must believe it too
+    os.environ.update(trusted)  # this process must trust it too
     try:
-        with _child([str(Path(sys.executable).parent / "ministack")], work, url, "/_ministack/health", settings):
+        with _child(
+            [str(Path(sys.executable).parent / "ministack")],
+            work,
+            url,
+            "/_ministack/health",
+            settings,
+        ):
             yield Cloud(Aws(url), certificate)
     finally:
         for name, value in before.items():
@@ -143,7 +192,8 @@ def cloud(work: Path) -> Iterator[Cloud]:
 
 
 def template() -> dict[str, Any]:
-    """The template; a tag becomes the long form of its function, `!Ref X` → `{"Ref": "X"}`."""
+    """Returns the template. Each tag becomes the long form of its function: `!Ref X` → `{"Ref":
+    "X"}`."""
     found: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)
     return found
 
@@ -161,7 +211,11 @@ def _tag(loader: Any, suffix: str, node: Any) -> dict[str, Any]:
     if isinstance(node, yaml.ScalarNode):
         value = loader.construct_scalar(node)
         return {name: value.split(".", 1) if suffix == "GetAtt" else value}
-    construct = loader.construct_sequence if isinstance(node, yaml.SequenceNode) else loader.construct_mapping
+    construct = (
+        loader.construct_sequence
+        if isinstance(node, yaml.SequenceNode)
+        else loader.construct_mapping
+    )
     return {name: construct(node, deep=True)}
 
 
@@ -169,7 +223,8 @@ _Loader.add_multi_constructor("!", _tag)
 
 
 def _certificate(work: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1, and its key. It says that it is no authority: rustls takes no authority for a server."""
+    """Creates a certificate for 127.0.0.1 and its key. The certificate is not a certificate
+    authority, because rustls does not accept one for a server."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stand-in")])
     now = dt.datetime.now(dt.UTC)
@@ -181,7 +236,10 @@ def _certificate(work: Path) -> tuple[Path, Path]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())

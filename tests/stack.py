@@ -1,7 +1,9 @@
-"""A deployed stack on ministack, made of nothing but what the commands look at: its outputs, a function and two buckets.
+"""A deployed stack on ministack with only what the commands use: its outputs, a function, and two
+buckets.
 
-The function does nothing, so that ministack's own event source mapping (which keeps none of AWS's rules) writes nothing: a test
-reads the stream and calls the real handler by `EventSourceMapping`, in whose name failed batches go to the failures bucket.
+The function does nothing, so that ministack's own event source mapping, which does not follow AWS's
+rules, writes nothing. Instead, a test reads the stream and calls the real handler with
+`EventSourceMapping`, which writes failed batches to the failures bucket.
 """
 
 import io
@@ -11,9 +13,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from stream_backup.archive import Archive
-from stream_backup.dynamodb import DynamoDB
-from stream_backup.shards import ShardReader, describe_stream
+from stream_backup.archive.layout import Archive
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.capture.shards import ShardReader, describe_stream
 from tests.cli import Shell
 from tests.event_source_mapping import Clock, EventSourceMapping
 from tests.journal import SCHEMA
@@ -56,15 +58,19 @@ class Deployed:
         }
         template = {
             "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
-            "Outputs": {output: {"Value": value} for output, value in values.items() if value is not None},
+            "Outputs": {
+                output: {"Value": value} for output, value in values.items() if value is not None
+            },
         }
         aws.client("cloudformation").create_stack(StackName=name, TemplateBody=json.dumps(template))
-        aws.client("cloudformation").get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+        aws.client("cloudformation").get_waiter("stack_create_complete").wait(
+            StackName=name, WaiterConfig={"Delay": 1}
+        )
         return made
 
     @property
     def shell(self) -> Shell:
-        """A terminal that names the stack and no archive."""
+        """A terminal with the stack specified and no archive."""
         return Shell(self.aws, None, {"STREAM_BACKUP_STACK": self.name})
 
     def archive(self, table: str) -> Archive:
@@ -78,7 +84,7 @@ class Deployed:
         return sorted(each["Key"] for each in found)
 
     def stream(self, arn: str) -> list[dict[str, Any]]:
-        """Every record of the table's stream, as Lambda hands them over."""
+        """Returns all records of the table's stream, as Lambda delivers them."""
         dynamodb = DynamoDB(self.aws.session)
         (shard,) = describe_stream(dynamodb, arn).shards
         reader = ShardReader(dynamodb, arn, shard, reached=0)
@@ -86,5 +92,7 @@ class Deployed:
             pass
         return [record | {"eventSourceARN": arn} for record in reader.pending]
 
-    def mapping(self, uuid: str, function: Any, clock: Clock, **settings: Any) -> EventSourceMapping:
+    def mapping(
+        self, uuid: str, function: Any, clock: Clock, **settings: Any
+    ) -> EventSourceMapping:
         return EventSourceMapping(function, clock, uuid=uuid, destination=self.keep, **settings)

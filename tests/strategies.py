@@ -1,15 +1,15 @@
-"""Hypothesis strategies that draw what DynamoDB can hold, the dangerous values among it."""
+"""Hypothesis strategies that generate everything DynamoDB can store, including dangerous values."""
 
 from base64 import b64decode, b64encode
 from typing import Any
 
 from hypothesis import strategies as st
 
-from stream_backup.item import Item, Value
-from stream_backup.key import KeySchema
+from stream_backup.core.item import Item, Value
+from stream_backup.core.key import KeySchema
 
 KEY_BYTES = 2048
-"""Bytes a partition key may have (Amazon DynamoDB Developer Guide, "Quotas")."""
+"""The maximum number of bytes of a partition key (Amazon DynamoDB Developer Guide, "Quotas")."""
 
 _SPECIAL = [
     "",
@@ -31,7 +31,8 @@ _SPECIAL = [
 ]
 
 texts: st.SearchStrategy[str] = st.one_of(st.sampled_from(_SPECIAL), st.text(max_size=12))
-"""Any text UTF-8 can spell: empty, non-ASCII, astral, control characters; no lone surrogates."""
+"""Any text that UTF-8 can encode: empty, non-ASCII, astral, control characters; no lone
+surrogates."""
 
 names: st.SearchStrategy[str] = texts.filter(bool)
 
@@ -46,11 +47,14 @@ def base64(data: bytes) -> str:
 
 @st.composite
 def numbers(draw: st.DrawFn) -> str:
-    """A number as DynamoDB returns it: plain digits, at most 38 significant ones, magnitude 1e-130 to 9.9e125."""
+    """Draws a number as DynamoDB returns it: plain digits, at most 38 significant ones, magnitude
+    1e-130 to 9.9e125."""
     digits = str(draw(st.one_of(st.integers(1, 999), st.integers(10**37, 10**38 - 1)))).rstrip("0")
     if draw(st.integers(0, 9)) == 0:
         return "0"
-    power = draw(st.one_of(st.sampled_from([-125, 125, 0, 1, -1, 15, 16]), st.integers(-125, 125)))  # of the first digit
+    power = draw(
+        st.one_of(st.sampled_from([-125, 125, 0, 1, -1, 15, 16]), st.integers(-125, 125))
+    )  # of the first digit
     sign = draw(st.sampled_from(["", "-"]))
     if power < 0:
         return f"{sign}0.{'0' * (-power - 1)}{digits}"
@@ -83,16 +87,26 @@ values: st.SearchStrategy[Value] = st.recursive(scalars, _nested, max_leaves=6)
 
 items: st.SearchStrategy[Item] = st.dictionaries(names, values, min_size=1, max_size=5)
 
-_LONG = ["k" * KEY_BYTES, " " * (KEY_BYTES - 1) + "x", "é" * (KEY_BYTES // 2), "\U0001f600" * (KEY_BYTES // 4)]
+_LONG = [
+    "k" * KEY_BYTES,
+    " " * (KEY_BYTES - 1) + "x",
+    "é" * (KEY_BYTES // 2),
+    "\U0001f600" * (KEY_BYTES // 4),
+]
 
 key_values: dict[str, st.SearchStrategy[Value]] = {
     "S": st.one_of(names, st.sampled_from(_LONG)).map(lambda text: {"S": text}),
     "N": numbers().map(lambda number: {"N": number}),
-    "B": st.one_of(blobs.filter(bool), st.just(b"\xff" * KEY_BYTES)).map(lambda data: {"B": base64(data)}),
+    "B": st.one_of(blobs.filter(bool), st.just(b"\xff" * KEY_BYTES)).map(
+        lambda data: {"B": base64(data)}
+    ),
 }
 
 schemas: st.SearchStrategy[KeySchema] = st.lists(
-    st.tuples(names, st.sampled_from(["S", "N", "B"])), min_size=1, max_size=2, unique_by=lambda each: each[0]
+    st.tuples(names, st.sampled_from(["S", "N", "B"])),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda each: each[0],
 ).map(lambda attributes: KeySchema(tuple(attributes)))
 
 
@@ -108,7 +122,8 @@ schemas_with_keys: st.SearchStrategy[tuple[KeySchema, Item]] = schemas.flatmap(
 
 
 def respelled(value: Any) -> Any:
-    """The same value as another way in would spell it: names and set members the other way round, binary as bytes."""
+    """Returns the same value in another spelling: names and members of sets in reverse order, and
+    binary as bytes."""
     ((kind, content),) = value.items()
     match kind:
         case "B":

@@ -1,13 +1,13 @@
-"""A table's archive over every kind of store: its layout, what it keeps, and what it refuses."""
+"""A table's archive in every kind of store: its layout, what it stores, and what it refuses."""
 
 import pytest
 
-from stream_backup.archive import Archive, Location
-from stream_backup.change import Change
+from stream_backup.archive.layout import Archive, Location
+from stream_backup.core.change import Change
+from stream_backup.core.item import Item, encode
+from stream_backup.core.key import KeySchema, key_hash
+from stream_backup.core.stamp import Stamp
 from stream_backup.errors import ArchiveError, UsageError
-from stream_backup.item import Item, encode
-from stream_backup.key import KeySchema, key_hash
-from stream_backup.stamp import Stamp
 from tests.backends import Backend, in_memory
 
 SCHEMA = KeySchema((("id", "S"),))
@@ -35,7 +35,8 @@ def history(archive: Archive) -> list[Change]:
 
 
 def test_put_and_read(archive: Archive) -> None:
-    """Each change put becomes a version of its item's object, and is read back the same, tombstones included."""
+    """Each put adds a version of the item's object, and all changes are read back unchanged,
+    including tombstones."""
     changes = [change("a"), change("b", sequence=10**21 + 1), removal(T0 + 1)]
     for each in changes:
         archive.put(each)
@@ -43,12 +44,17 @@ def test_put_and_read(archive: Archive) -> None:
     (found,) = archive.histories()
     assert found.name == NAME
     assert {version.path for version in found.versions} == {f"eu/Users/{NAME}"}
-    assert [version.size for version in found.versions] == [len(each.payload) for each in changes[::-1]]
-    assert [archive.stat(version).stamp for version in found.versions] == [each.stamp for each in changes[::-1]]
+    assert [version.size for version in found.versions] == [
+        len(each.payload) for each in changes[::-1]
+    ]
+    assert [archive.stat(version).stamp for version in found.versions] == [
+        each.stamp for each in changes[::-1]
+    ]
 
 
 def test_tombstone_with_a_long_key(backend: Backend) -> None:
-    """A tombstone whose key fits no metadata is read back with its key from the body."""
+    """A tombstone whose key does not fit in the metadata is read back with its key from the
+    body."""
     key: Item = {"pk": {"S": "é" * 1024}, "sk": {"B": "//8="}}
     archive = Archive(backend.store, "", "T", KeySchema((("pk", "S"), ("sk", "B"))))
     archive.put(removal(key=key))
@@ -58,7 +64,8 @@ def test_tombstone_with_a_long_key(backend: Backend) -> None:
 
 
 def test_histories_by_shard(archive: Archive) -> None:
-    """The shards together give every history once, in order of name, and nothing of meta or a sibling table."""
+    """All slices together give every history once, in order of name, without records under meta/
+    and without other tables."""
     names = sorted(key_hash({"id": {"S": str(n)}}) for n in range(24))
     sibling = Archive(archive.store, "eu/", "UsersArchive", SCHEMA)
     for n in range(24):
@@ -66,11 +73,13 @@ def test_histories_by_shard(archive: Archive) -> None:
     archive.write_meta("runs/1", {"complete": True})
     sibling.put(change("other table"))
     assert [found.name for found in archive.histories()] == names
-    assert [found.name for shard in "0123456789abcdef" for found in archive.histories(shard)] == names
+    assert [
+        found.name for shard in "0123456789abcdef" for found in archive.histories(shard)
+    ] == names
 
 
 def test_foreign_objects_are_passed_over(archive: Archive, backend: Backend) -> None:
-    """Objects that are none of ours do not disturb a listing, wherever they sort."""
+    """Objects of other programs do not disturb a listing, wherever they sort."""
     for name in ("README", f"{NAME}.bak", "0", "f" * 31, "g" * 32, NAME.upper(), "meta/x", "zzz"):
         backend.store.put(f"eu/Users/{name}", b"foreign", {})
     archive.put(change("ours"))
@@ -79,12 +88,12 @@ def test_foreign_objects_are_passed_over(archive: Archive, backend: Backend) -> 
 
 
 def test_unknown_item(archive: Archive) -> None:
-    """An item the archive never saw has a history without versions, and its name."""
+    """An item that was never archived has a history with its name and no versions."""
     assert archive.history(KEY) == (NAME, ())
 
 
 def test_delete_marker_hides_no_history(archive: Archive, backend: Backend) -> None:
-    """An operator's delete takes nothing away: not the history, nor the records under meta."""
+    """A deletion by an operator hides neither the history nor the records under meta/."""
     archive.put(change("kept"))
     archive.write_meta("runs/1", {"complete": False})
     archive.write_meta("runs/1", {"complete": True})
@@ -98,7 +107,7 @@ def test_delete_marker_hides_no_history(archive: Archive, backend: Backend) -> N
 
 
 def test_is_empty(archive: Archive) -> None:
-    """An archive with records under meta and no item is empty."""
+    """An archive with records under meta/ and without items is empty."""
     archive.write_meta("table", {"name": "Users"})
     assert archive.is_empty()
     archive.put(removal())
@@ -128,7 +137,8 @@ GOOD = change("x")
     ],
 )
 def test_foreign_version_is_refused(payload: bytes, metadata: dict[str, str]) -> None:
-    """What format 1 did not write, or not under this name, is an archive error that names the object, never a guess."""
+    """A version that format 1 cannot have written under this name is an archive error that names
+    the object."""
     store = in_memory().store
     store.put(f"Users/{NAME}", payload, metadata)
     archive = Archive(store, "", "Users", SCHEMA)
@@ -150,7 +160,8 @@ def test_foreign_stamp_is_refused() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null"])
 def test_broken_record_is_refused(content: bytes) -> None:
-    """A record under meta that is no JSON object is an archive error, never taken for an absent one."""
+    """A record under meta/ that is not a JSON object is an archive error, and is not treated as
+    missing."""
     store = in_memory().store
     store.put("Users/meta/runs/1.json", content, {})
     with pytest.raises(ArchiveError, match=r"meta/runs/1\.json"):
@@ -168,13 +179,14 @@ def test_broken_record_is_refused(content: bytes) -> None:
     ],
 )
 def test_location(text: str, location: tuple[str, str]) -> None:
-    """A prefix ends in exactly one slash, so that it takes in no sibling; the location prints without it."""
+    """A prefix ends with exactly one slash, so that it does not match other prefixes that begin the
+    same way. The location is printed without the slash."""
     assert Location.parse(text) == location
     assert Location.parse(str(Location.parse(text))) == location
 
 
 @pytest.mark.parametrize("text", ["", "b", "s3://", "s3:///p", "https://b/p", "S3://b"])
 def test_no_location(text: str) -> None:
-    """What is no location is a usage error."""
+    """An invalid location is a usage error."""
     with pytest.raises(UsageError):
         Location.parse(text)

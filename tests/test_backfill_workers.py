@@ -1,9 +1,11 @@
-"""A backfill in several processes: the same archive, one budget, and no worker that outlives or outwits its parent."""
+"""A backfill in several processes: it gives the same archive, uses one budget, and leaves no worker
+behind."""
 
 import json
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -21,23 +23,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill import workers
-from backfill.capacity import Capacity
 from backfill.credentials import Lent, borrowing, lend
-from backfill.segment import Checkpoint, Counts
+from backfill.segment import Counts
 from backfill.share import Share
-from stream_backup.archive import Archive
-from stream_backup.coverage import Run
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.aws.capacity import ReadBudget
+from stream_backup.core.checkpoints import SegmentCheckpoint
+from stream_backup.core.item import Item
+from stream_backup.core.key import KeySchema
+from stream_backup.core.records import Run
 from stream_backup.errors import IncompleteError, StreamBackupError, UsageError
-from stream_backup.item import Item
-from stream_backup.key import KeySchema
-from stream_backup.memory import MemoryStore
 from tests.cli import BIN, SIMPLE, Answer, Between, Request, Said, Shell, Table, denied, proxy
 from tests.servers import Aws
 from tests.test_disasters import COMPOSITE, START, Scanned, wire_rows
 
 ROWS = 400
 SOON = 15
-"""Seconds in which processes must be gone, on a machine that runs other tests."""
+"""Seconds within which processes must end, on a machine that also runs other tests."""
 
 
 # Capacity
@@ -48,10 +51,10 @@ SOON = 15
     pages=st.lists(st.tuples(st.integers(0, 3), st.floats(0, 128), st.floats(0, 2)), max_size=60),
 )
 def test_capacity_is_one_budget(units: float, pages: list[tuple[int, float, float]]) -> None:
-    """Whatever the segments consume and however long their pages take, by no moment have they consumed more than the budget
-    of the time passed and one page each."""
+    """Whatever the segments consume and however long their pages take, at no moment have they
+    consumed more than the budget for the elapsed time and one page each."""
     now = [0.0]
-    capacity = Capacity(units, lambda: now[0])
+    capacity = ReadBudget(units, lambda: now[0])
     free = dict.fromkeys(range(4), 0.0)
     last = dict.fromkeys(range(4), 0.0)
     total = 0.0
@@ -66,15 +69,15 @@ def test_capacity_is_one_budget(units: float, pages: list[tuple[int, float, floa
 
 
 def test_no_limit_is_no_wait() -> None:
-    """Without a limit no segment ever waits."""
-    assert Capacity(None).spend(10**9) == 0
+    """Without a limit, no segment waits."""
+    assert ReadBudget(None).spend(10**9) == 0
 
 
 UNITS, PAGE, LONG = 200.0, 4.0, 1.5
 
 
-def _consume(capacity: Capacity, into: Any) -> None:
-    """What a segment does, with no scan between its pages."""
+def _consume(capacity: ReadBudget, into: Any) -> None:
+    """Does what a segment does, without scanning between its pages."""
     total, until = 0.0, time.monotonic() + LONG
     while time.monotonic() < until:
         total += PAGE
@@ -83,10 +86,11 @@ def _consume(capacity: Capacity, into: Any) -> None:
 
 
 def test_capacity_is_one_budget_for_all_processes() -> None:
-    """Three processes that consume as they may stay within one budget together, and make use of it."""
+    """Three processes that consume as fast as they may stay within one budget together, and use
+    it."""
     spawn = multiprocessing.get_context("spawn")
     started = time.monotonic()
-    capacity = Capacity(UNITS)
+    capacity = ReadBudget(UNITS)
     pipes = [spawn.Pipe(duplex=False) for _ in range(3)]
     processes = [spawn.Process(target=_consume, args=(capacity, theirs)) for _, theirs in pipes]
     for process in processes:
@@ -104,10 +108,11 @@ def test_capacity_is_one_budget_for_all_processes() -> None:
 
 @given(ended=st.lists(st.booleans(), min_size=1, max_size=40), hands=st.integers(1, 12))
 def test_a_share_is_dealt_out_whole(ended: list[bool], hands: int) -> None:
-    """Every segment falls to one worker, and no worker has two open segments more than another."""
+    """Every segment is assigned to one worker, and the numbers of open segments of two workers
+    differ by at most one."""
     run = Run("r", "", 0, 0, 0, complete=False, counts={"segments": len(ended)})
-    kept: dict[int, Checkpoint | None] = {
-        number: {"next": None, "counts": {}} if done else None for number, done in enumerate(ended)
+    kept: dict[int, SegmentCheckpoint | None] = {
+        number: SegmentCheckpoint(None, {}) if done else None for number, done in enumerate(ended)
     }
     dealt = Share(run, empty=False, asked=0, kept=kept).deal(hands)
     assert len(dealt) == min(hands, len(ended))
@@ -124,30 +129,42 @@ def _kinds(kind: type[StreamBackupError]) -> Iterator[type[StreamBackupError]]:
 
 @pytest.mark.parametrize("kind", list(_kinds(StreamBackupError)))
 def test_an_error_survives_the_way_to_another_process(kind: type[StreamBackupError]) -> None:
-    """Type, sentence, hint, exit code, and where it came from."""
+    """An error keeps its type, sentence, hint, exit code, and origin."""
     error = kind("It is so.", "Do this.")
     error.add_note("there")
     found = pickle.loads(pickle.dumps(error))
     assert type(found) is kind
-    assert (str(found), found.hint, found.exit_code, found.__notes__) == ("It is so.", "Do this.", kind.exit_code, ["there"])
+    assert (str(found), found.hint, found.exit_code, found.__notes__) == (
+        "It is so.",
+        "Do this.",
+        kind.exit_code,
+        ["there"],
+    )
 
 
 def test_credentials_are_asked_for_as_they_end() -> None:
-    """A worker signs with its parent's credentials, whatever its environment says, and asks anew before they end."""
+    """A worker signs with its parent's credentials, whatever its environment contains, and requests
+    new ones before they expire."""
     asked = []
 
     def ask() -> Lent:
         asked.append(1)
         until = datetime.now(UTC) + timedelta(minutes=5)
-        return {"access_key": f"A{len(asked)}", "secret_key": "s", "token": "t", "expiry_time": until.isoformat()}
+        return {
+            "access_key": f"A{len(asked)}",
+            "secret_key": "s",
+            "token": "t",
+            "expiry_time": until.isoformat(),
+        }
 
     credentials = borrowing(None, "us-east-1", ask).get_credentials()
-    assert credentials.get_frozen_credentials().access_key == "A2"  # the first were about to end
+    assert credentials.get_frozen_credentials().access_key == "A2"  # the first were about to expire
     assert credentials.get_frozen_credentials().token == "t"
 
 
 def test_credentials_are_lent_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker is lent is what its parent would sign with, and is good for some requests before it asks again."""
+    """A worker gets the credentials with which its parent would sign, and uses them for several
+    requests before it asks again."""
     session = Aws("http://localhost").session
     asked = []
 
@@ -166,7 +183,8 @@ def test_credentials_are_lent_as_they_are(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (8, 8), (96, workers.MOST)])
 def test_one_worker_a_core(cores: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as this process may use, but not as many as S3 would slow down."""
+    """The default is one worker for each core that this process may use, up to a maximum because S3
+    slows down more workers."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     assert workers.default_workers(workers.SMALL + 1) == expected
     assert workers.default_workers(workers.SMALL) == 1
@@ -180,7 +198,7 @@ def _in_memory(_: Any) -> tuple[Any, Archive]:
 
 
 def _refused(folder: Path, _: Any) -> tuple[Any, Archive]:
-    """One worker is, and the other never gets anywhere."""
+    """Refuses the first worker. The other one waits and never starts to scan."""
     try:
         (folder / "first").touch(exist_ok=False)
     except FileExistsError:
@@ -198,10 +216,19 @@ def _nobody() -> Lent:
 
 
 def test_counts_add_up() -> None:
-    """What the parent is told as it goes is what it is told in the end."""
+    """The counts that the parent receives during the run add up to the counts at the end."""
     told = Counts()
-    whole = workers.Workers(2, _in_memory, _nobody).scan(_share(3), Capacity(None), told.add)
-    assert whole.record() == told.record() == {"read": 30, "written": 30, "already_there": 0, "failed": 0}
+    whole = workers.Workers(2, _in_memory, _nobody).scan(_share(3), ReadBudget(None), told.add)
+    assert (
+        whole.record()
+        == told.record()
+        == {
+            "read": 30,
+            "written": 30,
+            "already_there": 0,
+            "failed": 0,
+        }
+    )
     assert multiprocessing.active_children() == []
 
 
@@ -211,17 +238,17 @@ def _killed(_: Any) -> tuple[Any, Archive]:
 
 
 def test_a_worker_that_died_is_not_through() -> None:
-    """What it was to scan is not taken for scanned."""
+    """If a worker dies, its segments do not count as scanned."""
     with pytest.raises(IncompleteError, match="died"):
-        workers.Workers(2, _killed, _nobody).scan(_share(3), Capacity(None), lambda _: None)
+        workers.Workers(2, _killed, _nobody).scan(_share(3), ReadBudget(None), lambda _: None)
     assert multiprocessing.active_children() == []
 
 
 def test_the_error_of_one_ends_all(tmp_path: Path) -> None:
-    """It is raised as it was, says where it came from, and no other worker is left."""
+    """The error of one worker is raised unchanged, with its origin, and no other worker is left."""
     crew = workers.Workers(2, partial(_refused, tmp_path), _nobody)
     with pytest.raises(UsageError, match="It is not there") as found:
-        crew.scan(_share(2), Capacity(None), lambda _: None)
+        crew.scan(_share(2), ReadBudget(None), lambda _: None)
     assert found.value.hint == "Look elsewhere."
     assert "in _refused" in found.value.__notes__[0]
     assert multiprocessing.active_children() == []
@@ -237,12 +264,12 @@ class Kept:
     table: Table
 
     def shell(self, **more: str | None) -> Shell:
-        """One with an archive of its own."""
+        """Returns a shell with a new archive."""
         return Shell(self.between.aws, f"s3://{self.aws.bucket()}", more)
 
     @contextmanager
     def slow(self, operation: str, seconds: float) -> Iterator[None]:
-        """AWS takes its time over one operation."""
+        """Makes AWS slow for one operation."""
 
         def rule(request: Request) -> Answer | None:
             if request.operation == operation:
@@ -257,14 +284,20 @@ class Kept:
 
     @contextmanager
     def writing(self, shell: Shell, *more: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A backfill by two workers that has written some rows, in a process group of its own."""
+        """Runs a backfill with two workers, in its own process group, until it has written some
+        rows."""
         start = self.between.requests["PutObject"]
         command = [str(BIN / "stream-backup"), *BACKFILL, "--workers", "2", *more]
         pipes = subprocess.PIPE
         with (
             self.slow("PutObject", 0.1),
             subprocess.Popen(
-                command, env=shell.environment, stdin=subprocess.DEVNULL, stdout=pipes, stderr=pipes, start_new_session=True
+                command,
+                env=shell.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=pipes,
+                stderr=pipes,
+                start_new_session=True,
             ) as process,
         ):
             try:
@@ -278,6 +311,7 @@ class Kept:
                 process.kill()
 
 
+PROGRESS = re.compile(r"backfill: [\d,]+ items, .*/s.*")
 BACKFILL = ("backfill", "shared", "--without-stream")
 
 
@@ -291,13 +325,19 @@ def kept(ministack_url: str) -> Iterator[Kept]:
 
 
 def row(number: int) -> Item:
-    return {"id": {"S": f"row-{number}"}, "number": {"N": str(number)}, "filler": {"S": "x" * 9_000}}
+    return {
+        "id": {"S": f"row-{number}"},
+        "number": {"N": str(number)},
+        "filler": {"S": "x" * 9_000},
+    }
 
 
 def held(aws: Aws, shell: Shell) -> dict[str, bytes]:
-    """What an archive holds, by name: of each item its one version."""
+    """Returns what an archive contains, by name. Each item has one version."""
     assert shell.archive
-    archive = Archive(aws.store(shell.archive.removeprefix("s3://")), "", "shared", KeySchema(SIMPLE))
+    archive = Archive(
+        aws.store(shell.archive.removeprefix("s3://")), "", "shared", KeySchema(SIMPLE)
+    )
     found = {}
     for history in archive.histories():
         (version,) = history.versions
@@ -306,7 +346,7 @@ def held(aws: Aws, shell: Shell) -> dict[str, bytes]:
 
 
 def processes_below(pid: int) -> dict[int, str]:
-    """The command lines of the processes that this one started, by their ids."""
+    """Returns the command lines of the processes that this one started, by their ids."""
     listed = subprocess.check_output(["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="], text=True)
     each = [line.split(maxsplit=3) for line in listed.splitlines()]
     return {
@@ -330,7 +370,9 @@ def gone(pids: list[int], within: float = SOON) -> bool:
 
 
 def _alive(pid: int) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
+    ).stdout.strip()
     return bool(state) and not state.startswith("Z")
 
 
@@ -339,10 +381,15 @@ def said(process: subprocess.Popen[bytes]) -> Said:
     return Said(process.returncode, out.decode(), err.decode())
 
 
-def goes_on(kept: Kept, shell: Shell, workers: int, segments: int) -> None:
-    """By so many workers to the end, with the segments it was begun with."""
+def told(found: Said) -> list[str]:
+    """Returns the lines on stderr, without the progress of a slow backfill."""
+    return [line for line in found.err.splitlines() if line and not PROGRESS.fullmatch(line)]
+
+
+def resume(kept: Kept, shell: Shell, workers: int, segments: int) -> None:
+    """Resumes the backfill with this many workers, to its end. It keeps its original segments."""
     report = shell.done(*BACKFILL, "--workers", str(workers), "--json").json
-    assert report["goes_on"]
+    assert report["resumed"]
     assert report["complete"]
     assert (report["counts"]["read"], report["counts"]["segments"]) == (ROWS, segments)
     assert len(held(kept.aws, shell)) == ROWS
@@ -350,7 +397,7 @@ def goes_on(kept: Kept, shell: Shell, workers: int, segments: int) -> None:
 
 @pytest.mark.server
 def test_two_workers_give_the_same_archive_as_one(kept: Kept) -> None:
-    """Every row once, the counts add up, and a second run writes none again."""
+    """Two workers archive every row once, their counts add up, and a second run writes nothing."""
     alone, together = kept.shell(), kept.shell()
     first = alone.done(*BACKFILL, "--workers", "1", "--json").json["counts"]
     second = together.done(*BACKFILL, "--workers", "2", "--json").json["counts"]
@@ -364,10 +411,16 @@ def test_two_workers_give_the_same_archive_as_one(kept: Kept) -> None:
 @pytest.mark.server
 @pytest.mark.parametrize(
     ("number", "code", "words"),
-    [(signal.SIGKILL, 3, ("died", "-9", "goes on")), (signal.SIGTERM, 130, ("Interrupted", "goes on"))],
+    [
+        (signal.SIGKILL, 3, ("died", "-9", "to resume")),
+        (signal.SIGTERM, 130, ("Interrupted", "to resume")),
+    ],
 )
-def test_a_worker_that_is_killed(kept: Kept, number: int, code: int, words: tuple[str, ...]) -> None:
-    """The command ends, and takes the other worker along; by another number of workers it goes on."""
+def test_a_worker_that_is_killed(
+    kept: Kept, number: int, code: int, words: tuple[str, ...]
+) -> None:
+    """If a worker is killed, the command ends together with the other worker. A run with another
+    number of workers resumes it."""
     shell = kept.shell()
     with kept.writing(shell) as process:
         pids = workers_of(process)
@@ -376,15 +429,16 @@ def test_a_worker_that_is_killed(kept: Kept, number: int, code: int, words: tupl
         said(process).refused(code, *words)
         assert gone(pids)
     assert len(held(kept.aws, shell)) < ROWS
-    goes_on(kept, shell, workers=1, segments=8)
+    resume(kept, shell, workers=1, segments=8)
 
 
 @pytest.mark.server
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("whole", [True, False], ids=["everybody", "the parent"])
 def test_interrupted(kept: Kept, whole: bool, number: int) -> None:
-    """Ctrl-C goes to every process of a terminal, `kill` to one: either way the command says so once, with 130, and leaves no
-    process behind; by another number of workers it goes on."""
+    """Ctrl-C is sent to every process of a terminal, and `kill` to one. In both cases the command
+    reports it once, with exit code 130, and leaves no process behind. A run with another number of
+    workers resumes it."""
     shell = kept.shell()
     with kept.writing(shell, "--segments", "2") as process:
         pids = list(processes_below(process.pid))
@@ -393,29 +447,32 @@ def test_interrupted(kept: Kept, whole: bool, number: int) -> None:
         else:
             process.send_signal(number)
         found = said(process).refused(130, "Interrupted")
-        assert len(found.err.strip().splitlines()) == 2, found.err
+        assert len(told(found)) == 2, found.err
         assert gone(pids)
     if whole:
-        goes_on(kept, shell, workers=3, segments=2)
+        resume(kept, shell, workers=3, segments=2)
 
 
 @pytest.mark.server
 def test_interrupted_as_the_workers_start(kept: Kept) -> None:
-    """Ctrl-C before a worker has begun to do anything is the parent's to answer as well."""
+    """The parent also handles Ctrl-C before a worker has begun."""
     shell = kept.shell()
     command = [str(BIN / "stream-backup"), *BACKFILL, "--workers", "8"]
     pipes = subprocess.PIPE
-    with subprocess.Popen(command, env=shell.environment, stdout=pipes, stderr=pipes, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, env=shell.environment, stdout=pipes, stderr=pipes, start_new_session=True
+    ) as process:
         while len(workers_of(process)) < 2:
             assert process.poll() is None, process.communicate()
         os.killpg(process.pid, signal.SIGINT)
         found = said(process).refused(130, "Interrupted")
-        assert len(found.err.strip().splitlines()) == 2, found.err
+        assert len(told(found)) == 2, found.err
 
 
 @pytest.mark.server
 def test_a_parent_that_is_killed(kept: Kept) -> None:
-    """Ctrl-C is nothing to a worker, but the end of its parent is, though nobody can tell it and its requests hang."""
+    """A worker ignores Ctrl-C, but ends when its parent is killed, although nothing can notify it
+    and its requests hang."""
     shell = kept.shell()
     with kept.writing(shell) as process:
         pids, below = workers_of(process), list(processes_below(process.pid))
@@ -427,11 +484,12 @@ def test_a_parent_that_is_killed(kept: Kept) -> None:
         with kept.slow("PutObject", SOON):
             process.kill()
             assert gone(below, SOON / 2)
-    goes_on(kept, shell, workers=2, segments=8)
+    resume(kept, shell, workers=2, segments=8)
 
 
 def after_the_first(operation: str, answer: Answer) -> Any:
-    """Answers an operation so, but not the first time: the parent has been let through."""
+    """Returns a rule that gives this answer to an operation, except the first time, which is the
+    parent's request."""
     asked = []
 
     def rule(request: Request) -> Answer | None:
@@ -443,33 +501,44 @@ def after_the_first(operation: str, answer: Answer) -> Any:
     return rule
 
 
-NO_BUCKET = b"<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>"
+NO_BUCKET = (
+    b"<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not"
+    b" exist</Message></Error>"
+)
 
 
 @pytest.mark.server
 @pytest.mark.parametrize(
     ("rule", "code", "words"),
     [
-        (denied("Scan"), 2, ("does not permit Scan", "user/night", "hint: The role needs the action")),
+        (
+            denied("Scan"),
+            2,
+            ("does not permit Scan", "user/night", "hint: The role needs the action"),
+        ),
         (denied("PutObject"), 2, ("does not permit", "hint: Check the role's S3 actions")),
-        (after_the_first("GetBucketVersioning", (404, NO_BUCKET)), 2, ("There is no bucket", "hint: Check --archive")),
+        (
+            after_the_first("GetBucketVersioning", (404, NO_BUCKET)),
+            2,
+            ("There is no bucket", "hint: Check --archive"),
+        ),
     ],
     ids=["Scan", "PutObject", "no bucket"],
 )
 def test_an_error_in_a_worker(kept: Kept, rule: Any, code: int, words: tuple[str, ...]) -> None:
-    """Says what it would say without workers, once."""
+    """An error in a worker is reported once, with the same words as without workers."""
     kept.between.rule = rule
     try:
         shell = kept.shell()
         found = shell.run(*BACKFILL, "--workers", "2").refused(code, *words)
-        assert len(found.err.splitlines()) == 2, found.err
+        assert len(told(found)) == 2, found.err
     finally:
         kept.between.rule = lambda request: None
 
 
 @pytest.mark.server
 def test_rows_that_cannot_be_written(kept: Kept) -> None:
-    """Two workers list what failed as one does, and claim nothing."""
+    """Two workers report failures as one does, and no coverage is claimed."""
 
     def rule(request: Request) -> Answer | None:
         refuses = request.operation == "PutObject" and "/meta/" not in request.path
@@ -479,17 +548,19 @@ def test_rows_that_cannot_be_written(kept: Kept) -> None:
     try:
         shell = kept.shell()
         for number in ("1", "2"):
-            found = shell.run(*BACKFILL, "--workers", number).refused(3, f"{ROWS} of {ROWS} items could not be written")
+            found = shell.run(*BACKFILL, "--workers", number).refused(
+                3, f"{ROWS} of {ROWS} items could not be written"
+            )
             assert "AccessDenied" in found.err
     finally:
         kept.between.rule = lambda request: None
-    goes_on(kept, shell, workers=2, segments=4)
+    resume(kept, shell, workers=2, segments=4)
 
 
 @pytest.mark.server
 def test_workers_share_the_read_capacity(kept: Kept) -> None:
-    """By no moment have two workers consumed more, as the server counts, than the budget since the first page and one page of
-    each segment."""
+    """By the server's count, at no moment have two workers consumed more than the budget since the
+    first page and one page per segment."""
     units, page, segments, pages = 100.0, 10.0, 4, 10
     answered: list[float] = []
     started: dict[int, int] = {}
@@ -500,7 +571,10 @@ def test_workers_share_the_read_capacity(kept: Kept) -> None:
         segment = json.loads(request.body)["Segment"]
         started[segment] = started.get(segment, 0) + 1
         answered.append(time.monotonic())
-        answer: dict[str, Any] = {"Items": [], "ConsumedCapacity": {"TableName": "shared", "CapacityUnits": page}}
+        answer: dict[str, Any] = {
+            "Items": [],
+            "ConsumedCapacity": {"TableName": "shared", "CapacityUnits": page},
+        }
         if started[segment] < pages:
             answer["LastEvaluatedKey"] = {"id": {"S": "x"}}
         return 200, json.dumps(answer).encode()
@@ -519,12 +593,15 @@ def test_workers_share_the_read_capacity(kept: Kept) -> None:
 
 @pytest.mark.server
 def test_credentials_are_asked_for_once(kept: Kept, tmp_path: Path) -> None:
-    """Whoever asks a human for an MFA code does so once a command, not once a worker."""
+    """Credentials that may prompt for an MFA code are requested once per command, not once per
+    worker."""
     script, calls = tmp_path / "credentials.py", tmp_path / "calls"
     secret = {"Version": 1, "AccessKeyId": "test", "SecretAccessKey": "test"}
     script.write_text(f"open({str(calls)!r}, 'a').write('x')\nprint({json.dumps(secret)!r})\n")
     config = tmp_path / "config"
-    config.write_text(f"[profile night]\nregion = us-east-1\ncredential_process = {sys.executable} {script}\n")
+    config.write_text(
+        f"[profile night]\nregion = us-east-1\ncredential_process = {sys.executable} {script}\n"
+    )
     shell = kept.shell(AWS_CONFIG_FILE=str(config))
     report = shell.done(*BACKFILL, "--workers", "2", "--profile", "night", "--json").json
     assert report["counts"]["written"] == ROWS

@@ -1,11 +1,12 @@
-"""Defects of other backups: a backfill that covers a newer change, revives a removed item, or writes everything again."""
+"""Defects of other backup tools: a backfill that covers a newer change, brings back a removed item,
+or writes everything again."""
 
 import pytest
 
-from stream_backup.archive import Archive
-from stream_backup.change import Change
-from stream_backup.memory import MemoryStore
-from stream_backup.store import Current
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.archive.store import Current
+from stream_backup.core.change import Change
 from tests.backends import Backend
 from tests.test_archive import KEY, SCHEMA, T0, change, history, removal
 
@@ -20,24 +21,29 @@ def archive(backend: Backend) -> Archive:
 
 
 def test_baseline_where_nothing_is(archive: Archive) -> None:
-    """A scanned item is written where the archive has none, and a second run writes nothing."""
+    """A scanned item is written if the archive has none, and a second run writes nothing."""
     for empty in (True, False):
-        assert archive.put_baseline(archive.object_of(scanned("row")), T0 - 100, empty=empty) is empty
+        assert (
+            archive.put_baseline(archive.object_of(scanned("row")), T0 - 100, empty=empty) is empty
+        )
     assert history(archive) == [scanned("row")]
 
 
 @pytest.mark.parametrize("empty", [True, False])
 @pytest.mark.parametrize("newer", [change("streamed"), removal(), change("late", at=T0 - 100)])
 def test_baseline_never_covers_this_epoch(archive: Archive, newer: Change, empty: bool) -> None:
-    """A streamed change or tombstone of this epoch, down to its very floor, is never covered by a scan."""
+    """A streamed change or tombstone of this epoch, including one stamped at its floor, is never
+    covered by a scan."""
     archive.put(newer)
     assert not archive.put_baseline(archive.object_of(scanned("stale row")), T0 - 100, empty=empty)
     assert history(archive) == [newer]
 
 
-@pytest.mark.parametrize("older", [change("old life", at=T0 - 101), removal(at=T0 - 101), scanned("old run", T0 - 200)])
+@pytest.mark.parametrize(
+    "older", [change("old life", at=T0 - 101), removal(at=T0 - 101), scanned("old run", T0 - 200)]
+)
 def test_baseline_replaces_an_older_life(archive: Archive, older: Change) -> None:
-    """What is stamped before the floor is replaced, for each epoch stands on a baseline of its own."""
+    """A version stamped before the floor is covered, because each epoch needs its own baseline."""
     archive.put(older)
     row = scanned("row", floor=T0 - 100)
     assert archive.put_baseline(archive.object_of(row), T0 - 100, empty=False)
@@ -46,7 +52,8 @@ def test_baseline_replaces_an_older_life(archive: Archive, older: Change) -> Non
 
 @pytest.mark.parametrize(("empty", "looks"), [(True, 0), (False, 1)])
 def test_baseline_of_an_empty_archive_never_looks(empty: bool, looks: int) -> None:
-    """Where the archive was empty when the stream began nothing older can be there, so no request is spent on a look."""
+    """If the archive was empty when the stream began, nothing older can exist, so no HEAD request
+    is sent."""
     archive = Archive(Racing(), "", "Users", SCHEMA)
     archive.put(change("streamed"))
     archive.put_baseline(archive.object_of(scanned("row")), T0 - 100, empty=empty)
@@ -55,7 +62,7 @@ def test_baseline_of_an_empty_archive_never_looks(empty: bool, looks: int) -> No
 
 
 def test_baseline_over_a_delete_marker(archive: Archive, backend: Backend) -> None:
-    """A stray delete marker does not keep a scanned item from being written."""
+    """A stray delete marker does not prevent a scanned item from being written."""
     archive.put(change("old life", at=T0 - 101))
     backend.delete(backend.paths("eu/Users/")[0])
     assert archive.put_baseline(archive.object_of(scanned("row")), T0 - 100, empty=False)
@@ -63,7 +70,8 @@ def test_baseline_over_a_delete_marker(archive: Archive, backend: Backend) -> No
 
 
 class Racing(MemoryStore):
-    """Another writer acts after each look at what is current, as long as it has something to do."""
+    """A store in which another writer acts after each read of the current version, while `others`
+    is not empty."""
 
     def __init__(self) -> None:
         super().__init__(lambda: T0)
@@ -95,7 +103,8 @@ class Racing(MemoryStore):
     ],
 )
 def test_baseline_that_loses_a_race_looks_again(others: list[Change | None], written: bool) -> None:
-    """When another writer comes between look and put, the baseline goes on top of old records and never of new ones."""
+    """When another writer acts between the read and the put, the baseline is written on top of old
+    records and never on top of new ones."""
     store = Racing()
     archive = Archive(store, "", "Users", SCHEMA)
     archive.put(change("old life", at=T0 - 200))
@@ -107,7 +116,8 @@ def test_baseline_that_loses_a_race_looks_again(others: list[Change | None], wri
 
 
 def test_delete_marker_between_put_and_look() -> None:
-    """A delete marker that comes between the refused put and the look does not keep the scanned item from being written."""
+    """A delete marker that is added between the refused put and the read does not prevent the
+    scanned item from being written."""
     store = Racing()
     archive = Archive(store, "", "Users", SCHEMA)
     archive.put(change("old life", at=T0 - 200))

@@ -1,4 +1,5 @@
-"""Golden events, as Lambda gets them from DynamoDB Streams, and what becomes of them."""
+"""Golden events, as Lambda receives them from DynamoDB Streams, and the changes that they
+become."""
 
 import copy
 import json
@@ -9,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_backup.change import MARGIN, Change
+from stream_backup.core.change import Change
+from stream_backup.core.item import Item, digest, encode
+from stream_backup.core.key import KeySchema, key_hash
+from stream_backup.core.stamp import Stamp
+from stream_backup.core.time_rule import MARGIN
 from stream_backup.errors import RecordError
-from stream_backup.item import Item, digest, encode
-from stream_backup.key import KeySchema, key_hash
-from stream_backup.stamp import Stamp
 from tests import strategies
 
 EVENTS = Path(__file__).parent / "events"
@@ -30,7 +32,8 @@ def streamed(name: str) -> Change:
 
 
 def test_insert() -> None:
-    """An INSERT becomes the new image, stamped with its second and sequence, with nothing before it."""
+    """An INSERT becomes the new image, stamped with its second and sequence number. It has no
+    previous version."""
     change = streamed("insert")
     assert change.stamp == Stamp(1795231959, 4421584500000000017450439102, 1795231959, "insert")
     assert change.key == {"id": {"S": "record-1"}}
@@ -39,17 +42,21 @@ def test_insert() -> None:
 
 
 def test_chain() -> None:
-    """What came before a change is the MD5 of the version before it, so that a lost change shows."""
+    """A change contains the MD5 of the version before it, so that a lost change can be detected."""
     insert, modify, remove = map(streamed, ("insert", "modify", "remove"))
     assert insert.body is not None
     assert modify.body is not None
     assert modify.stamp.before == digest(insert.body)
     assert remove.stamp.before == digest(modify.body)
-    assert [change.stamp.kind for change in (insert, modify, remove)] == ["insert", "modify", "remove"]
+    assert [change.stamp.kind for change in (insert, modify, remove)] == [
+        "insert",
+        "modify",
+        "remove",
+    ]
 
 
 def test_remove() -> None:
-    """A REMOVE becomes a tombstone with its time, its sequence and its key, though it has no body."""
+    """A REMOVE becomes a tombstone without a body, with its time, sequence number, and key."""
     change = streamed("remove")
     assert change.body is None
     assert change.payload == b""
@@ -59,44 +66,57 @@ def test_remove() -> None:
 
 
 def test_expiry_by_ttl() -> None:
-    """A removal by the service itself says so; any other identity does not."""
+    """A removal by the TTL service is marked as such. A removal by any other identity is not."""
     assert streamed("ttl_expiry").stamp.by == "ttl"
     (record,) = records("ttl_expiry")
     service = "dynamodb.amazonaws.com"
     replication = {"type": "Service", "principalId": "replication." + service}
-    for identity in (None, {}, replication, {"type": "Service"}, {"type": "User", "principalId": service}):
+    for identity in (
+        None,
+        {},
+        replication,
+        {"type": "Service"},
+        {"type": "User", "principalId": service},
+    ):
         assert Change.streamed(record | {"userIdentity": identity}).stamp.by is None
 
 
 def test_fractional_time() -> None:
-    """A fractional time is the second it falls in."""
+    """A fractional time becomes the second that contains it."""
     assert streamed("fractional_time").stamp.at == 1795231959
 
 
 def test_binary_key() -> None:
-    """A binary key is hashed as base64, and nested binary stays what it is."""
+    """A binary key is hashed as base64, and nested binary stays unchanged."""
     change = streamed("binary_key")
     assert change.name == "6d63f0dd12cba27275e84ee29a338b31"
     assert change.body == b'{"id":{"B":"aGVsbG8="},"parts":{"BS":["/+8=","AQI="]}}'
 
 
 def test_composite_key() -> None:
-    """A key of two attributes has one name, whichever the event puts first."""
+    """A key with two attributes has one name, whatever their order in the event."""
     (record,) = records("composite_key")
     turned = copy.deepcopy(record)
     turned["dynamodb"]["Keys"] = dict(reversed(record["dynamodb"]["Keys"].items()))
-    assert Change.streamed(record).name == Change.streamed(turned).name == "09d9b3b9d53e826494b471d6eaeb58a7"
+    assert (
+        Change.streamed(record).name
+        == Change.streamed(turned).name
+        == "09d9b3b9d53e826494b471d6eaeb58a7"
+    )
 
 
 def test_numbers_of_38_digits() -> None:
-    """Numbers pass through digit by digit."""
+    """Numbers keep all their digits."""
     body = streamed("numbers").body
     assert body is not None
-    assert json.loads(body) == records("numbers")[0]["dynamodb"]["NewImage"] | {"set": {"NS": ["-1.5", "10", "9"]}}
+    assert json.loads(body) == records("numbers")[0]["dynamodb"]["NewImage"] | {
+        "set": {"NS": ["-1.5", "10", "9"]}
+    }
 
 
 def test_new_image_view() -> None:
-    """A stream with new images alone is enough: its changes do not say what was before them."""
+    """A stream with only new images is sufficient. Its changes do not contain the MD5 of the
+    version before."""
     modify, remove = map(Change.streamed, records("new_image"))
     assert modify.body is not None
     assert modify.stamp.before is None
@@ -104,7 +124,7 @@ def test_new_image_view() -> None:
 
 
 def test_same_second_is_ordered() -> None:
-    """Changes of one item in one second rank in the order they were made, the removal last."""
+    """Changes of one item within one second rank in the order in which they were made."""
     ranks = [Change.streamed(record).stamp.rank for record in records("batch")]
     assert len(set(ranks)) == 4
     assert ranks == sorted(ranks)
@@ -112,7 +132,7 @@ def test_same_second_is_ordered() -> None:
 
 @pytest.mark.parametrize("name", ["keys_only", "old_image"])
 def test_views_without_new_image_are_refused(name: str) -> None:
-    """A stream that does not carry what an item became is refused, with the way to mend it."""
+    """A stream without new images is refused, with a hint at the required view type."""
     with pytest.raises(RecordError, match="view type") as raised:
         streamed(name)
     assert "NEW_AND_OLD_IMAGES" in raised.value.hint
@@ -135,13 +155,16 @@ WRONG: list[Any] = [
 ]
 
 LENIENT: list[Any] = [("SequenceNumber", True), ("NewImage", {"id": {"N": SECRET}})]
-"""Python takes true for 1, and what DynamoDB calls a number is taken at its word outside a key."""
+"""Python treats True as 1, and numbers outside a key are not validated."""
 
 
-@pytest.mark.parametrize("part", ["ApproximateCreationDateTime", "SequenceNumber", "Keys", "NewImage"])
+@pytest.mark.parametrize(
+    "part", ["ApproximateCreationDateTime", "SequenceNumber", "Keys", "NewImage"]
+)
 @pytest.mark.parametrize("wrong", WRONG, ids=repr)
 def test_poison_record(part: str, wrong: Any) -> None:
-    """A record that cannot be parsed raises RecordError, which fails its batch item, and repeats nothing of the item."""
+    """A record that cannot be parsed raises RecordError, which fails its batch item. The error
+    contains nothing of the item."""
     (record,) = records("insert")
     record["dynamodb"][part] = wrong
     if part in ("Keys", "NewImage") and wrong == {}:
@@ -153,19 +176,25 @@ def test_poison_record(part: str, wrong: Any) -> None:
     assert part == "SequenceNumber" or SECRET not in str(raised.value)
 
 
-@pytest.mark.parametrize("broken", [None, [], "x", {}, {"eventName": []}, {"eventName": "TRUNCATE", "dynamodb": {}}])
+@pytest.mark.parametrize(
+    "broken", [None, [], "x", {}, {"eventName": []}, {"eventName": "TRUNCATE", "dynamodb": {}}]
+)
 def test_what_is_no_record(broken: Any) -> None:
-    """Whatever is not a stream record raises RecordError and nothing else."""
+    """Anything that is not a stream record raises only RecordError."""
     with pytest.raises(RecordError):
         Change.streamed(broken)
 
 
-@given(strategies.schemas_with_keys, st.integers(0, 2**33), st.integers(0, 60), st.integers(0, 2**33))
+@given(
+    strategies.schemas_with_keys, st.integers(0, 2**33), st.integers(0, 60), st.integers(0, 2**33)
+)
 def test_scanned(drawn: tuple[KeySchema, Item], asked: int, took: int, floor: int) -> None:
-    """A scan's interval holds the whole time it may have been read in, ranks below any change of its first second, and
-    does not begin before the floor."""
+    """The stamp of a scan covers the whole time in which the row may have been read, ranks below
+    any change of its first second, and does not begin before the floor."""
     schema, key = drawn
-    change = Change.scanned(key | {"other attribute": {"N": "1"}}, schema, asked, asked + took, floor)
+    change = Change.scanned(
+        key | {"other attribute": {"N": "1"}}, schema, asked, asked + took, floor
+    )
     stamp = change.stamp
     assert stamp.at == max(asked - MARGIN, floor)
     assert stamp.seen >= max(stamp.at, asked + took + 1)
@@ -175,7 +204,7 @@ def test_scanned(drawn: tuple[KeySchema, Item], asked: int, took: int, floor: in
 
 @given(strategies.schemas_with_keys, strategies.items)
 def test_stored_round_trip(drawn: tuple[KeySchema, Item], rest: Item) -> None:
-    """What is written is what is read, where the schema says which attributes are the key."""
+    """A stored version is read back unchanged, if the schema says which attributes are the key."""
     schema, key = drawn
     change = Change.scanned(rest | key, schema, 100, 101, 0)
     assert Change.stored(change.payload, change.metadata, schema) == change
@@ -183,6 +212,6 @@ def test_stored_round_trip(drawn: tuple[KeySchema, Item], rest: Item) -> None:
 
 
 def test_empty_item_is_refused() -> None:
-    """Zero bytes that do not say they are a removal are refused, not taken for one."""
-    with pytest.raises(ValueError, match="no tombstone"):
+    """Zero bytes without the metadata of a tombstone are refused."""
+    with pytest.raises(ValueError, match="not a tombstone"):
         Change.stored(b"", streamed("insert").metadata)

@@ -1,8 +1,9 @@
-"""A table is lost, made again and taken into use again: what was covered stays so, and nothing between is invented."""
+"""A table is deleted, recreated, and enabled again: earlier coverage stays, and nothing in between
+is claimed."""
 
 import pytest
 
-from stream_backup.item import Item
+from stream_backup.core.item import Item
 from tests.cli import Shell, Table, lines, next_second
 from tests.servers import Aws
 
@@ -14,8 +15,9 @@ def row(number: int, note: str) -> Item:
 
 
 def test_a_table_deleted_and_made_again(ministack_url: str) -> None:
-    """A deleted table comes back under its own name; in its second life a moment of the first can still be restored, into a
-    file and in place, the time between the lives is refused, and rows of the first do not come back in the second."""
+    """A deleted table is restored under its own name. After it is enabled again, an exact moment of
+    the deleted table can still be restored, into a file and in place. The time in between is
+    refused, and rows of the deleted table do not come back."""
     aws = Aws(ministack_url)
     shell, table = Shell(aws, f"s3://{aws.bucket()}"), Table.create(aws, "lost")
     table.put(*(row(number, "first life") for number in range(6)))
@@ -30,7 +32,7 @@ def test_a_table_deleted_and_made_again(ministack_url: str) -> None:
     table.client.delete_table(TableName="lost")
     assert shell.done("status", "lost", "--json").json["state"] == "no table"
 
-    for _ in range(2):  # what an engineer types first, and again
+    for _ in range(2):  # a likely first reaction, and a second try
         said = shell.run("follow", "lost", "--once")
         assert said.code == 0 or said.refused(2, "gone")
     shell.done("restore", "lost", "--at", good, "--into", "lost")
@@ -61,8 +63,8 @@ def test_a_table_deleted_and_made_again(ministack_url: str) -> None:
 
 
 def test_a_stream_nobody_read(ministack_url: str) -> None:
-    """Between a backfill and a stream that was switched off unread nothing is claimed; the wrong Region does no harm to what
-    is."""
+    """After a backfill, no later moment is claimed while nobody has read the stream, even if it is
+    switched off. Running follow in the wrong Region does no harm."""
     aws = Aws(ministack_url)
     shell, table = Shell(aws, f"s3://{aws.bucket()}"), Table.create(aws, "never-read")
     table.put(row(1, "x"))
@@ -73,7 +75,9 @@ def test_a_stream_nobody_read(ministack_url: str) -> None:
     truth = table.rows()
     shell.done("disable", "never-read")
     shell.run("restore", "never-read", "--at", moment, "--to", "-").refused(4)
-    said = shell.run("follow", "never-read", "--once", "--region", "eu-west-1").refused(2, "eu-west-1")
+    said = shell.run("follow", "never-read", "--once", "--region", "eu-west-1").refused(
+        2, "eu-west-1"
+    )
     assert "--region us-east-1" in said.err
     shell.done("follow", "never-read", "--once")
     assert lines(shell.done("restore", "never-read", "--at", moment, "--to", "-").out) == truth

@@ -1,4 +1,5 @@
-"""Ctrl-C in the middle of every long command: code 130, and the same command goes on to what an uninterrupted one gives."""
+"""After Ctrl-C in the middle of every long command, the exit code is 130, and the same command
+resumes and gives what an uninterrupted one gives."""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from stream_backup.item import Item, decode, encode
+from stream_backup.core.item import Item, decode, encode
 from tests.cli import Answer, Between, Request, Said, Shell, Table, lines, next_second, proxy
 from tests.servers import Aws
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.server
 
 ROWS = 600
 SOON = 15
-"""Seconds in which an interrupted command must have ended, on a machine that runs other tests."""
+"""Seconds within which an interrupted command must end, on a machine that also runs other tests."""
 
 
 def row(number: int, note: str) -> Item:
@@ -33,7 +34,7 @@ class Kept:
 
     @contextmanager
     def slow(self, operation: str, seconds: float) -> Iterator[None]:
-        """AWS takes its time over one operation."""
+        """Makes AWS slow for one operation."""
 
         def rule(request: Request) -> Answer | None:
             if request.operation == operation:
@@ -47,7 +48,7 @@ class Kept:
             self.between.rule = lambda request: None
 
     def interrupt(self, *words: str, after: tuple[str, int]) -> Said:
-        """Runs a command and interrupts it when it has sent so many requests of one kind."""
+        """Runs a command and interrupts it after it has sent a number of requests of one kind."""
         operation, number = after
         start = self.between.requests[operation]
         with self.shell.running(*words) as running:
@@ -64,7 +65,7 @@ class Kept:
 
 @pytest.fixture(scope="module")
 def kept(ministack_url: str) -> Iterator[Kept]:
-    """A table whose backfill was interrupted and gone on with."""
+    """A table whose backfill was interrupted and resumed."""
     with proxy(ministack_url) as between:
         shell = Shell(between.aws, f"s3://{Aws(ministack_url).bucket()}")
         table = Table.create(Aws(ministack_url), "long")
@@ -76,7 +77,7 @@ def kept(ministack_url: str) -> Iterator[Kept]:
         assert "same command again" in said.err
         assert shell.done("status", "long", "--json").json["unfinished_backfills"]
         report = shell.done("backfill", "long", "--json").json
-        assert report["goes_on"]
+        assert report["resumed"]
         assert report["counts"]["read"] == ROWS
         assert 0 < report["counts"]["written"] <= ROWS
         earlier = next_second()
@@ -90,7 +91,8 @@ def kept(ministack_url: str) -> Iterator[Kept]:
 
 
 def test_follow(kept: Kept) -> None:
-    """An interrupted `follow` keeps how far it has read, and the next one loses nothing; nor does one that is terminated."""
+    """`follow` keeps its position when it is interrupted or terminated, and the next run loses
+    nothing."""
     with kept.slow("PutObject", 0.1):
         kept.interrupt("follow", "long", "--once", after=("PutObject", 60))
     with kept.shell.running("follow", "long") as running:
@@ -100,7 +102,9 @@ def test_follow(kept: Kept) -> None:
     kept.shell.done("follow", "long", "--once")
     history = kept.shell.done("history", "long", '{"id": "row-7"}', "--json").json["versions"]
     assert [each["item"]["note"]["S"] for each in history] == ["good", "better", "BAD"]
-    assert lines(kept.shell.done("restore", "long", "--at", kept.good, "--to", "-").out) == kept.truth
+    assert (
+        lines(kept.shell.done("restore", "long", "--at", kept.good, "--to", "-").out) == kept.truth
+    )
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +114,8 @@ def read(kept: Kept) -> Kept:
 
 
 def test_restore_into_a_table(read: Kept) -> None:
-    """A half-filled table is tagged, refused for another moment, and filled by the same command."""
+    """A partly filled table is tagged, refused for another moment, and completed by the same
+    command."""
     words = ("restore", "long", "--at", read.good, "--into", "half")
     with read.slow("BatchWriteItem", 0.3):
         read.interrupt(*words, after=("BatchWriteItem", 8))
@@ -118,17 +123,20 @@ def test_restore_into_a_table(read: Kept) -> None:
     rows = half.rows()
     assert 0 < len(rows) < ROWS
     assert set(rows) < set(read.truth)
-    assert half.tags()["stream-backup:restoring"] == f"long {read.good}"
-    said = read.shell.run("restore", "long", "--at", read.earlier, "--into", "half").refused(2, "half filled")
+    assert half.tags()["stream-backup:restoring"].endswith(f" {read.good} long")
+    said = read.shell.run("restore", "long", "--at", read.earlier, "--into", "half").refused(
+        2, "partly filled"
+    )
     assert read.good in said.err
     assert half.rows() == rows
-    assert read.shell.done(*words, "--json").json["went_on"]
+    assert read.shell.done(*words, "--json").json["resumed"]
     assert half.rows() == read.truth
     assert half.tags() == {}
 
 
 def test_restore_at_a_low_rate(read: Kept) -> None:
-    """A restore that waits for its turn is interrupted at once all the same, and marks nothing as done that is not there."""
+    """A restore that waits because of --rate is also interrupted soon, and does not mark anything
+    as done that is not written."""
     words = ("restore", "long", "--at", read.good, "--into", "rated")
     read.interrupt(*words, "--rate", "20", after=("BatchWriteItem", 2))
     rated = Table(read.table.aws, "rated")
@@ -138,7 +146,8 @@ def test_restore_at_a_low_rate(read: Kept) -> None:
 
 
 def test_restore_over_a_table(read: Kept) -> None:
-    """Interrupted while it replaced what a table held, it is refused without --overwrite, and goes on with it."""
+    """A restore that was interrupted while it replaced a table's rows is refused without
+    --overwrite, and resumes with it."""
     over = Table.create(read.table.aws, "over")
     over.put_many([row(number, "foreign") for number in range(1000, 1100)])
     words = ("restore", "long", "--at", read.good, "--into", "over")
@@ -151,21 +160,30 @@ def test_restore_over_a_table(read: Kept) -> None:
 
 
 def test_restore_to_a_file(read: Kept, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A file appears whole or not at all."""
+    """A file is written completely or not at all."""
     folder = tmp_path_factory.mktemp("files")
     with read.slow("GetObject", 0.1):
-        read.interrupt("restore", "long", "--at", read.good, "--to", str(folder / "x"), after=("GetObject", 100))
+        read.interrupt(
+            "restore",
+            "long",
+            "--at",
+            read.good,
+            "--to",
+            str(folder / "x"),
+            after=("GetObject", 100),
+        )
     assert list(folder.iterdir()) == []
 
 
 def test_plan(read: Kept) -> None:
-    """A plan is interrupted at once, with all its shards under way."""
+    """A plan is interrupted soon, even while all slices are being read."""
     with read.slow("HeadObject", 0.3):
         read.interrupt("restore", "long", "--at", read.good, "--plan", after=("HeadObject", 40))
 
 
 def test_restore_in_place(read: Kept) -> None:
-    """An interrupted rewind has rewound some rows; the same command does the rest, and no row is lost in between."""
+    """An interrupted rewind has rewound some rows. The same command rewinds the others, and no row
+    is lost in between."""
     words = ("restore", "long", "--at", read.good, "--in-place", "--yes")
     with read.slow("PutItem", 0.5):
         read.interrupt(*words, after=("PutItem", 20))

@@ -1,4 +1,4 @@
-"""The whole job by hand: a table taken into use, damaged, looked at, and restored every way there is."""
+"""The complete workflow: a table is enabled, damaged, inspected, and restored in every way."""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_backup.item import Item, decode
+from stream_backup.core.item import Item, decode
 from tests.cli import COMPOSITE, Shell, Table, lines, next_second
 from tests.servers import Aws
 
@@ -25,7 +25,9 @@ def order(number: int, note: str) -> Item:
         "note": {"S": note},
         "price": {"N": "10.25"},
         "tags": {"SS": ["new", "eu"]},
-        "raw": {"M": {"b": {"B": bytes([number % 256])}, "none": {"NULL": True}, "list": {"L": []}}},
+        "raw": {
+            "M": {"b": {"B": bytes([number % 256])}, "none": {"NULL": True}, "list": {"L": []}}
+        },
     }
 
 
@@ -48,7 +50,9 @@ class Story:
     """The rows at that moment."""
 
     def restore(self, *words: str) -> dict[str, object]:
-        found: dict[str, object] = self.shell.done("restore", self.table.name, "--at", self.good, "--json", *words).json
+        found: dict[str, object] = self.shell.done(
+            "restore", self.table.name, "--at", self.good, "--json", *words
+        ).json
         return found
 
     def wanted(self, *numbers: int) -> list[bytes]:
@@ -80,8 +84,8 @@ def story(ministack_url: str) -> Story:
     return Story(shell, table, good, truth)
 
 
-class writing:  # noqa: N801 - reads as what it does
-    """Writes new rows and changes old ones for as long as the block runs."""
+class writing:  # noqa: N801 - used like a statement
+    """Writes new rows and changes existing ones for as long as the block runs."""
 
     def __init__(self, table: Table) -> None:
         self._table, self._stop = table, threading.Event()
@@ -89,7 +93,10 @@ class writing:  # noqa: N801 - reads as what it does
 
     def _run(self) -> None:
         for number in range(1000, 2000):
-            self._table.put(order(number, "while the backfill ran"), order(number % 60, "while the backfill ran"))
+            self._table.put(
+                order(number, "while the backfill ran"),
+                order(number % 60, "while the backfill ran"),
+            )
             self._table.delete(key(number - 1))
             if self._stop.wait(0.2):
                 return
@@ -115,9 +122,20 @@ def test_history_shows_the_damage(story: Story) -> None:
 
 
 def test_plan_counts_and_writes_nothing(story: Story) -> None:
-    """A plan says how many items it would put, and leaves tables alone."""
+    """A plan reports how many items it would put, and changes no table."""
     plan = story.restore("--plan")
-    fields = ["table", "moment", "earliest", "latest", "put", "delete", "unchanged", "absent", "versions_listed", "requests"]
+    fields = [
+        "table",
+        "moment",
+        "earliest",
+        "latest",
+        "put",
+        "delete",
+        "unchanged",
+        "absent",
+        "versions_listed",
+        "requests",
+    ]
     assert set(fields) <= set(plan)
     assert set(plan["requests"]) >= {"list", "get", "head"}  # type: ignore[call-overload]
     assert plan["table"] == "story"
@@ -126,11 +144,13 @@ def test_plan_counts_and_writes_nothing(story: Story) -> None:
     assert plan["put"] == len(story.truth)
     assert plan["delete"] == 0
     assert not Table(story.table.aws, "story-restored").exists()
-    assert [name for name in story.table.client.list_tables()["TableNames"] if "story-restored" in name] == []
+    assert [
+        name for name in story.table.client.list_tables()["TableNames"] if "story-restored" in name
+    ] == []
 
 
 def test_into_a_new_table(story: Story) -> None:
-    """A restore into a new table is the truth, attribute by attribute, and doing it again changes nothing."""
+    """A restore into a new table gives the expected rows, and repeating it changes nothing."""
     report = story.restore("--into", "story-new")
     assert report["into"] == "story-new"
     assert report["put"] == report["written"] == len(story.truth)
@@ -142,7 +162,7 @@ def test_into_a_new_table(story: Story) -> None:
 
 
 def test_into_the_default_name(story: Story) -> None:
-    """Without a name the new table's is made of the old one's and the moment."""
+    """Without --into, the name of the new table consists of the table's name and the moment."""
     name = story.restore()["into"]
     assert isinstance(name, str)
     assert name.startswith("story-restored-20")
@@ -150,26 +170,44 @@ def test_into_the_default_name(story: Story) -> None:
 
 
 def test_some_items_into_a_table(story: Story) -> None:
-    """Single items come into a new table, those that did not exist at the moment stay away."""
-    report = story.restore("--key", typed(17), "--key", typed(3), "--key", typed(22), "--into", "story-some")
+    """Single items are restored into a new table. Those that did not exist at the moment are
+    not."""
+    report = story.restore(
+        "--key", typed(17), "--key", typed(3), "--key", typed(22), "--into", "story-some"
+    )
     assert (report["put"], report["absent"]) == (2, 1)
     assert Table(story.table.aws, "story-some").rows() == story.wanted(17, 3)
 
 
 def test_some_items_over_a_table_that_is_there(story: Story) -> None:
-    """Some items restored over an existing table change those items and no other row."""
+    """Some items restored into an existing table change only those items."""
     other = Table.create(story.table.aws, "story-over", COMPOSITE)
-    other.put(order(7, "of the other table"), order(17, "BAD"), order(22, "was not there at the moment"))
-    story.restore("--key", typed(17), "--key", typed(3), "--key", typed(22), "--into", "story-over", "--overwrite")
+    other.put(
+        order(7, "of the other table"), order(17, "BAD"), order(22, "was not there at the moment")
+    )
+    story.restore(
+        "--key",
+        typed(17),
+        "--key",
+        typed(3),
+        "--key",
+        typed(22),
+        "--into",
+        "story-over",
+        "--overwrite",
+    )
     found = {decode(row)["pk"]["S"]: decode(row)["note"]["S"] for row in other.rows()}
     assert found.pop("kunde#7 é") == "of the other table"
     assert set(found) == {"kunde#17 é", "kunde#3 é"}
-    assert [row for row in other.rows() if decode(row)["pk"]["S"] != "kunde#7 é"] == story.wanted(17, 3)
+    assert [row for row in other.rows() if decode(row)["pk"]["S"] != "kunde#7 é"] == story.wanted(
+        17, 3
+    )
 
 
 @pytest.mark.parametrize("name", ["rows.json", "rows.json.gz"])
 def test_to_a_file(story: Story, tmp_path: Path, name: str) -> None:
-    """A restore to a file holds one typed item a line, packed when the name says so."""
+    """A restore to a file writes one typed item per line, compressed if the file name ends in
+    .gz."""
     path = tmp_path / name
     story.restore("--to", str(path))
     content = path.read_bytes()
@@ -178,42 +216,52 @@ def test_to_a_file(story: Story, tmp_path: Path, name: str) -> None:
 
 
 def test_to_stdout(story: Story) -> None:
-    """A restore to stdout says nothing there but items, even when a report is asked for."""
+    """A restore to stdout writes only items there, even with --json."""
     for more in ((), ("--json",)):
         said = story.shell.done("restore", "story", "--at", story.good, "--to", "-", *more)
         assert lines(said.out.encode()) == story.truth
 
 
 def test_keys_from_a_file(story: Story, tmp_path: Path) -> None:
-    """Keys may stand in a file, plain or typed, one a line, blank lines between."""
+    """Keys can be read from a file, plain or typed, one per line, with blank lines."""
     path = tmp_path / "keys"
-    path.write_text(f"{typed(17)}\n\n" + json.dumps({"sk": {"N": "3"}, "pk": {"S": "kunde#3 é"}}) + "\n", encoding="utf-8")
-    said = story.shell.done("restore", "story", "--at", story.good, "--keys-from", str(path), "--to", "-")
+    path.write_text(
+        f"{typed(17)}\n\n" + json.dumps({"sk": {"N": "3"}, "pk": {"S": "kunde#3 é"}}) + "\n",
+        encoding="utf-8",
+    )
+    said = story.shell.done(
+        "restore", "story", "--at", story.good, "--keys-from", str(path), "--to", "-"
+    )
     assert lines(said.out.encode()) == story.wanted(17, 3)
 
 
 def test_as_modules(story: Story) -> None:
     """`python -m restore` and `python -m backfill` are the same commands."""
     python = (sys.executable, "-m")
-    plan = story.shell.done("story", "--at", story.good, "--plan", "--json", command=(*python, "restore")).json
+    plan = story.shell.done(
+        "story", "--at", story.good, "--plan", "--json", command=(*python, "restore")
+    ).json
     assert plan["put"] == len(story.truth)
-    assert "Usage: python -m backfill" in story.shell.done("--help", command=(*python, "backfill")).out
+    assert (
+        "Usage: python -m backfill" in story.shell.done("--help", command=(*python, "backfill")).out
+    )
 
 
 def test_status(story: Story) -> None:
-    """The status names the bounds between which every restore is exact."""
+    """The status shows the bounds between which every restore is exact."""
     found = story.shell.done("status", "story", "--json").json
     assert found["state"] == "stream on"
     assert found["earliest"] <= story.good <= found["latest"]
     assert found["gaps"] == []
     assert found["last_backfill"]["complete"]
     assert [report["table"] for report in story.shell.done("status", "--json").json] == ["story"]
-    assert "exact from" in story.shell.done("status").out
+    assert "exact           from" in story.shell.done("status").out
 
 
 def test_in_place_and_after(ministack_url: str) -> None:
-    """In place single items come back and no other row is touched, then the whole table, and a second time nothing is left
-    to do; after the stream is switched off what was covered can still be restored, and nothing later."""
+    """In place, first single items are restored without changing any other row, and then the whole
+    table. A second run has nothing to do. After the stream is switched off, covered moments can
+    still be restored, and no later ones."""
     damaged = damage(ministack_url, "story-rewound")
     shell, name = damaged.shell, damaged.table.name
     before = {decode(row)["pk"]["S"]: row for row in damaged.table.rows()}
@@ -235,14 +283,18 @@ def test_in_place_and_after(ministack_url: str) -> None:
     damaged.table.put(order(3, "nobody sees this"))
     assert shell.done("follow", name, "--once", "--json").json["drained"]
     assert shell.done("status", name, "--json").json["latest"] == end
-    assert lines(shell.done("restore", name, "--at", damaged.good, "--to", "-").out) == damaged.truth
+    assert (
+        lines(shell.done("restore", name, "--at", damaged.good, "--to", "-").out) == damaged.truth
+    )
     assert lines(shell.done("restore", name, "--at", end, "--to", "-").out) == damaged.truth
     shell.run("restore", name, "--at", next_second(), "--to", "-").refused(4, end)
-    shell.run("restore", name, "--at", damaged.good, "--in-place", "--yes").refused(2, "as it is now")
+    shell.run("restore", name, "--at", damaged.good, "--in-place", "--yes").refused(
+        2, "does not cover the present state"
+    )
 
 
 def damage(url: str, name: str) -> Story:
-    """A small table of ten rows that was damaged a second after its good moment; nobody has read its stream since."""
+    """Returns a small table of ten rows that was damaged in the second after its good moment."""
     aws = Aws(url)
     shell = Shell(aws, f"s3://{aws.bucket()}")
     table = Table.create(aws, name, COMPOSITE)

@@ -1,4 +1,4 @@
-"""Which moments are answered exactly, through everything that can befall a stream."""
+"""Which moments are exact, whatever happens to a stream."""
 
 import itertools
 
@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_backup.coverage import Coverage, Epoch, Outage, Run, Stream, Stretch, epochs, stretches
+from stream_backup.core.coverage import Coverage, Epoch, Stretch, epochs, stretches
+from stream_backup.core.moment import iso
+from stream_backup.core.records import Outage, Run, Stream
 from stream_backup.errors import CoverageError
-from stream_backup.moment import iso
 
 T0 = 1795231959
 
@@ -32,35 +33,39 @@ A, B = stream("A", 100), stream("B", 1000)
 
 
 def test_from_the_end_of_the_first_complete_backfill() -> None:
-    """An epoch starts where its first complete backfill ended, not where it began, and later ones change nothing."""
-    assert covered([A], {}, [], [run("A", 100, 400), run("A", 100, 300), run("A", 100, 200, complete=False)]) == [
-        (100, 300, None)
-    ]
+    """An epoch starts where its first complete backfill ended, not where it began, and later
+    backfills change nothing."""
+    assert covered(
+        [A], {}, [], [run("A", 100, 400), run("A", 100, 300), run("A", 100, 200, complete=False)]
+    ) == [(100, 300, None)]
 
 
 def test_no_backfill_no_epoch() -> None:
-    """A stream without a complete backfill covers nothing: an item without a version may still exist."""
+    """A stream without a complete backfill covers nothing, because an item without a version may
+    still exist."""
     assert covered([A], {}, [], []) == []
     assert covered([A], {}, [], [run("A", 100, 200, complete=False)]) == []
 
 
 def test_stream_switched_off() -> None:
-    """A stream switched off ends its epoch, and a backfill that ended after that starts none."""
+    """Switching a stream off ends its epoch, and a backfill that ended after that starts none."""
     assert covered([A], {"A": 500}, [], [run("A", 100, 300)]) == [(100, 300, 500)]
     assert covered([A], {"A": 500}, [], [run("A", 100, 501)]) == []
     assert covered([A], {"A": 500}, [], [run("A", 100, 500)]) == [(100, 500, 500)]
 
 
 def test_off_and_on_again() -> None:
-    """Each stream stands on a backfill of its own; what lies between two is in neither."""
+    """Each stream needs its own backfill. Moments between two streams are in neither epoch."""
     runs = [run("A", 100, 300), run("B", 1000, 1200)]
     assert covered([B, A], {"A": 500}, [], runs) == [(100, 300, 500), (1000, 1200, None)]
     assert covered([B, A], {"A": 500}, [], runs[:1]) == [(100, 300, 500)]
 
 
 def test_end_that_nobody_recorded() -> None:
-    """A stream that has a successor but no recorded end vouches for nothing after it began."""
-    assert covered([A, B], {}, [], [run("A", 100, 300), run("B", 1000, 1200)]) == [(1000, 1200, None)]
+    """A stream that has a successor but no recorded end covers nothing after its beginning."""
+    assert covered([A, B], {}, [], [run("A", 100, 300), run("B", 1000, 1200)]) == [
+        (1000, 1200, None)
+    ]
 
 
 def test_end_recorded_too_late() -> None:
@@ -72,23 +77,28 @@ OUTAGE = Outage("A", 500, 600, "behind by more than 24 h")
 
 
 def test_outage() -> None:
-    """An outage ends an epoch, and without a new backfill none follows it."""
+    """An outage ends an epoch, and without another backfill no epoch follows it."""
     assert covered([A], {}, [OUTAGE], [run("A", 100, 300)]) == [(100, 300, 500)]
 
 
 def test_outage_healed() -> None:
-    """A backfill asked after an outage starts a new epoch, whose floor is the second it was asked."""
-    assert covered([A], {}, [OUTAGE], [run("A", 100, 300), run("A", 650, 700)]) == [(100, 300, 500), (650, 700, None)]
+    """A backfill that was asked after an outage starts a new epoch, whose floor is the second in
+    which it was asked."""
+    assert covered([A], {}, [OUTAGE], [run("A", 100, 300), run("A", 650, 700)]) == [
+        (100, 300, 500),
+        (650, 700, None),
+    ]
 
 
 def test_backfill_that_spans_an_outage() -> None:
-    """A backfill asked before the end of an outage heals nothing, for changes behind it may be lost."""
+    """A backfill that was asked before an outage ended starts no epoch, because changes to rows
+    that it had already read may be lost."""
     assert covered([A], {}, [OUTAGE], [run("A", 100, 700)]) == []
     assert covered([A], {}, [OUTAGE], [run("A", 599, 700)]) == []
 
 
 def test_outages_that_overlap() -> None:
-    """Outages that overlap or hold one another count as one hole."""
+    """Outages that overlap, or that contain one another, count as one."""
     for other in (Outage("A", 550, 800, "x"), Outage("A", 400, 800, "x")):
         runs = [run("A", 100, 300), run("A", 650, 700), run("A", 810, 820)]
         first = min(500, other.since)
@@ -97,37 +107,48 @@ def test_outages_that_overlap() -> None:
 
 
 def test_outage_of_another_stream() -> None:
-    """An outage concerns its own stream alone."""
-    assert covered([A], {}, [Outage("B", 150, 200, "x")], [run("A", 100, 300)]) == [(100, 300, None)]
+    """An outage affects only its own stream."""
+    assert covered([A], {}, [Outage("B", 150, 200, "x")], [run("A", 100, 300)]) == [
+        (100, 300, None)
+    ]
 
 
 def test_backfill_of_another_stream() -> None:
-    """A backfill counts for the stream it was made on, whatever its time."""
+    """A backfill counts only for the stream during which it ran, whatever its time."""
     assert covered([A], {}, [], [run("B", 100, 300)]) == []
 
 
 def test_floor_of_an_older_life() -> None:
-    """A backfill whose floor lies before the stream's own cannot stand for it."""
+    """A backfill whose floor is before the floor of the stream does not count for it."""
     assert covered([B], {}, [], [run("B", 999, 1200)]) == []
 
 
 @given(st.data())
 def test_epochs_never_overlap(data: st.DataObject) -> None:
-    """Whatever was recorded, every epoch begins after the one before it has ended, and no outage lies inside one."""
+    """Whatever was recorded, every epoch begins after the previous one has ended, and no outage is
+    inside an epoch."""
     seconds = st.integers(0, 60)
     floors = data.draw(st.lists(seconds, min_size=1, max_size=3, unique=True))
     streams = [stream(str(n), floor) for n, floor in enumerate(floors)]
     labels = st.sampled_from([each.label for each in streams])
     ends = data.draw(st.dictionaries(labels, seconds))
     spans = st.tuples(labels, seconds, st.integers(1, 20))
-    outages = [Outage(label, since, since + took, "x") for label, since, took in data.draw(st.lists(spans, max_size=4))]
-    runs = [run(label, asked, asked + took) for label, asked, took in data.draw(st.lists(spans, max_size=6))]
+    outages = [
+        Outage(label, since, since + took, "x")
+        for label, since, took in data.draw(st.lists(spans, max_size=4))
+    ]
+    runs = [
+        run(label, asked, asked + took)
+        for label, asked, took in data.draw(st.lists(spans, max_size=6))
+    ]
     found = epochs(stretches(streams, ends, outages), runs)
     for epoch in found:
         end = 999 if epoch.end is None else epoch.end
         assert epoch.floor <= epoch.start <= end
         for outage in outages:
-            assert outage.stream != epoch.stream or end <= outage.since or epoch.start >= outage.until
+            assert (
+                outage.stream != epoch.stream or end <= outage.since or epoch.start >= outage.until
+            )
     for one, two in itertools.pairwise(found):
         assert one.end is not None
         assert one.end < two.floor or (one.stream == two.stream and one.end <= two.floor)
@@ -143,13 +164,15 @@ COVERAGE = Coverage((PAST, NOW), latest=T0 + 5000)
     ids=["start", "end", "start of next", "latest"],
 )
 def test_moments_inside(second: int, epoch: Epoch) -> None:
-    """Each epoch answers from its start to its end, both included; the last one as far as the stream was read."""
+    """Each epoch is exact from its start to its end, both included. The newest is exact up to the
+    second to which the stream was read."""
     assert COVERAGE.require(T0 + second, "Users") == epoch
 
 
 @pytest.mark.parametrize("second", [-1, 0, 299, 501, 750, 1000, 1199, 5001])
 def test_moments_outside(second: int) -> None:
-    """A moment outside every epoch is refused with all bounds and the way to override, never answered by guess."""
+    """A moment outside every epoch is refused, and never guessed. The error gives all bounds and
+    the option that overrides it."""
     with pytest.raises(CoverageError) as raised:
         COVERAGE.require(T0 + second, "Users")
     for bound in (second, 300, 500, 1200, 5000):
@@ -159,7 +182,7 @@ def test_moments_outside(second: int) -> None:
 
 
 def test_no_coverage_at_all() -> None:
-    """Without an epoch the hint is to make a backfill."""
+    """Without an epoch, the hint is to run a backfill."""
     with pytest.raises(CoverageError) as raised:
         Coverage((), latest=T0).require(T0, "Users")
     assert "stream-backup backfill Users" in raised.value.hint
@@ -167,19 +190,20 @@ def test_no_coverage_at_all() -> None:
 
 
 def test_bounds() -> None:
-    """The bounds are those of the newest epoch, open or ended."""
+    """The bounds are those of the newest epoch, whether or not it has ended."""
     assert COVERAGE.bounds == (T0 + 1200, T0 + 5000)
     assert Coverage((PAST,), latest=T0 + 5000).bounds == (T0 + 300, T0 + 500)
 
 
 def test_nothing_read_since_the_backfill() -> None:
-    """While the stream has not been read as far as the backfill's end, the epoch holds no moment yet."""
+    """Until the stream has been read up to the end of the backfill, the epoch contains no exact
+    moment."""
     with pytest.raises(CoverageError, match="no moment yet"):
         Coverage((NOW,), latest=T0 + 1199).require(T0 + 1199, "Users")
 
 
 def test_records_round_trip() -> None:
-    """What is recorded under meta is read back the same, its times in ISO-8601."""
+    """Records under meta/ are read back unchanged, and their times are written in ISO 8601."""
     one, two, three = stream("A", T0), run("A", T0, T0 + 9), Outage("A", T0, T0 + 1, "a reason")
     assert Stream.of(one.record()) == one
     assert Run.of(two.record()) == two
@@ -188,5 +212,6 @@ def test_records_round_trip() -> None:
 
 
 def test_stretches_say_where_they_heal() -> None:
-    """A stretch after an outage knows where that ended, which no backfill for it may have been asked before."""
+    """A stretch after an outage has the second in which the outage ended. No backfill that was
+    asked before it counts for the stretch."""
     assert stretches([A], {"A": 900}, [OUTAGE]) == [Stretch(A, None, 500), Stretch(A, 600, 900)]

@@ -1,4 +1,5 @@
-"""Laws 3, 6 and 11: hostile delivery, wide scans, and a lifecycle rule that expires old versions."""
+"""Laws 3, 5, 6 and 11: hostile delivery, late records of an earlier stream, wide scans, and a
+lifecycle rule that expires old versions."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -9,12 +10,13 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from stream_backup.archive import Archive
-from stream_backup.batch import write_batch
-from stream_backup.change import Change
-from stream_backup.item import decode
-from stream_backup.memory import MemoryStore
-from stream_backup.timeline import NEVER, item_at
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.capture.batch import write_batch
+from stream_backup.core.as_of import item_at
+from stream_backup.core.change import Change
+from stream_backup.core.item import decode
+from stream_backup.core.time_rule import NEVER
 from tests import laws
 from tests.model import DAY, KEYS, NAME, SCHEMA, VALUES, Model
 from tests.process import Inline
@@ -41,7 +43,7 @@ def changed(model: Model, drawn: list[tuple[int, int, float]]) -> None:
 
 
 class Flaky(MemoryStore):
-    """Refuses some puts, before or after they are done."""
+    """A store in which some puts fail, before or after they take effect."""
 
     def __init__(self, model: Model, failing: float) -> None:
         super().__init__(lambda: model.now)
@@ -66,7 +68,8 @@ class Flaky(MemoryStore):
 def test_any_delivery_gives_the_same_timeline(
     seed: int, drawn: list[tuple[int, int, float]], batches: list[tuple[int, int]], failing: float
 ) -> None:
-    """Law 3: any shuffle, repetition or partial delivery followed by redelivery gives the same timeline."""
+    """Law 3: any reordering, repetition, or partial delivery that is followed by redelivery gives
+    the same timeline."""
     model = Model(Random(seed))
     model.switch_on()
     changed(model, drawn)
@@ -78,10 +81,13 @@ def test_any_delivery_gives_the_same_timeline(
     archive = Archive(hostile, "", NAME, SCHEMA)
 
     def deliver(batch: list[dict[str, Any]]) -> None:
-        """In order, and from the first failure on once more, until all of it is written."""
+        """Delivers a batch in order, and again from the first failure on, until all of it is
+        written."""
         while batch:
             model.tick(0.3)
-            failed = write_batch(batch, lambda _: archive, Inline(model.random), lambda: False).first_failed
+            failed = write_batch(
+                batch, lambda _: archive, Inline(model.random), lambda: False
+            ).first_failed
             if failed is None:
                 return
             batch = batch[failed:]
@@ -91,7 +97,9 @@ def test_any_delivery_gives_the_same_timeline(
     deliver(model.random.sample(records, len(records)))
     stamps = {stamp.at for found in laws.stamps(archive).values() for stamp in found}
     for moment in {stamp + beside for stamp in stamps for beside in (-1, 0, 1)}:
-        assert laws.rebuilt(archive, moment, NEVER) == laws.rebuilt(Archive(clean, "", NAME, SCHEMA), moment, NEVER)
+        assert laws.rebuilt(archive, moment, NEVER) == laws.rebuilt(
+            Archive(clean, "", NAME, SCHEMA), moment, NEVER
+        )
 
 
 @histories(300)
@@ -99,11 +107,16 @@ def test_any_delivery_gives_the_same_timeline(
     seed=st.integers(0, 10**6),
     before=writes,
     after=writes,
-    scans=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 90), st.integers(0, 90)), min_size=1, max_size=4),
+    scans=st.lists(
+        st.tuples(st.floats(0, 1), st.integers(0, 90), st.integers(0, 90)), min_size=1, max_size=4
+    ),
 )
-def test_wide_scans_are_safe(seed: int, before: Any, after: Any, scans: list[tuple[float, int, int]]) -> None:
-    """Law 6: however long before its instant a scan was asked and however long after it answered, an item is what the table
-    says as soon as the scan has been seen, and until then that or nothing."""
+def test_wide_scans_are_safe(
+    seed: int, before: Any, after: Any, scans: list[tuple[float, int, int]]
+) -> None:
+    """Law 6: however long before its instant a scan was asked, and however long after it was
+    answered, an item has its true value as soon as the scan has been seen. Until then it has that
+    value or none."""
     model = Model(Random(seed))
     changed(model, before)
     model.tick(1)
@@ -120,7 +133,12 @@ def test_wide_scans_are_safe(seed: int, before: Any, after: Any, scans: list[tup
     for part, sooner, later in scans:
         instant = int(begun + part * (model.now - begun))
         for name, body in (model.at(instant) or {}).items():
-            ways.append((Change.scanned(decode(body), SCHEMA, instant - sooner, instant + later, floor), True))
+            ways.append(
+                (
+                    Change.scanned(decode(body), SCHEMA, instant - sooner, instant + later, floor),
+                    True,
+                )
+            )
             assert name == ways[-1][0].name
     model.random.shuffle(ways)
     for change, scanned in ways:
@@ -130,14 +148,17 @@ def test_wide_scans_are_safe(seed: int, before: Any, after: Any, scans: list[tup
             archive.put(change)
     for history in archive.histories():
         seen = max(archive.read(version).stamp.seen for version in history.versions)
-        for moment in {stamp + beside for stamp in (seen, seen + 1, floor) for beside in (-1, 0, 1)}:
+        for moment in {
+            stamp + beside for stamp in (seen, seen + 1, floor) for beside in (-1, 0, 1)
+        }:
             found = item_at(history.versions, moment, floor, archive.read)
             truth = (model.at(moment) or {}).get(history.name)
             assert (found.body if found else None) == truth or (found is None and moment < seen)
 
 
 def expire(world: World, days: int) -> int:
-    """What NoncurrentVersionExpiration does: a version goes `days` after the one written next; how many went."""
+    """Deletes versions as NoncurrentVersionExpiration does, `days` after the next version was
+    written. Returns how many were deleted."""
     before = world.store.s3_now() - days * DAY
     gone = 0
     for path, stored in world.store.objects.items():
@@ -169,8 +190,8 @@ acts = st.one_of(
 def test_expiry_changes_no_recent_restore(
     seed: int, skew: int, before: Any, drawn: list[tuple[str, int, int]], days: int
 ) -> None:
-    """Law 11: once delivery is quiet, the expiry of noncurrent versions older than N days changes no restore inside the last
-    N days of an epoch."""
+    """Law 11: once delivery is quiet, the expiry of noncurrent versions older than N days changes
+    no restore to a moment within the last N days of an epoch."""
     world = World(seed, s3_skew=skew)
     running[:] = [world]
     changed(world.model, before)
@@ -196,9 +217,13 @@ def test_expiry_changes_no_recent_restore(
                 world.wait(one, brink=True)
     world.quiet()
     world.wait(20, brink=True)
-    found = world.survey()
+    found = world.status_of()
     assert len(found.coverage.epochs) == 1
-    recent = [each for each in laws.exact_moments(world, found) if each[0] > world.model.now - days * DAY + 2]
+    recent = [
+        each
+        for each in laws.exact_moments(world, found)
+        if each[0] > world.model.now - days * DAY + 2
+    ]
     restores = [laws.rebuilt(world.archive, *each) for each in recent]
     gone = expire(world, days)
     event(f"versions expired {min(gone, 5)}")
@@ -212,13 +237,20 @@ def test_expiry_changes_no_recent_restore(
     delivered=st.integers(0, 4),
     dropped=st.booleans(),
     after=writes,
-    drawn=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 1), st.integers(0, 1)), min_size=5, max_size=40),
+    drawn=st.lists(
+        st.tuples(st.integers(1, 4), st.integers(0, 1), st.integers(0, 1)), min_size=5, max_size=40
+    ),
 )
 def test_old_records_in_a_new_life(
-    seed: int, before: Any, delivered: int, dropped: bool, after: Any, drawn: list[tuple[int, int, int]]
+    seed: int,
+    before: Any,
+    delivered: int,
+    dropped: bool,
+    after: Any,
+    drawn: list[tuple[int, int, int]],
 ) -> None:
-    """Law 5: records of an older life that arrive while the new one is being backfilled change nothing in it, and the
-    backfill of the new one covers nothing newer than it saw."""
+    """Law 5: records of an earlier stream that arrive while the new one is being backfilled change
+    nothing in the new epoch, and its backfill covers nothing newer than it read."""
     world = World(seed)
     running[:] = [world]
     world.enable("function").finish()
@@ -239,5 +271,5 @@ def test_old_records_in_a_new_life(
         changed(world.model, [(steps % len(KEYS), which - 1, 0.2)])
     world.quiet()
     world.wait(20, brink=True)
-    assert laws.law_5(world, world.survey())
+    assert laws.law_5(world, world.status_of())
     laws.baseline_never_covers(world)

@@ -1,4 +1,4 @@
-"""The demo: what it claims is checked, and it leaves nothing behind."""
+"""The demo checks what it claims, and leaves nothing behind."""
 
 import os
 import re
@@ -14,13 +14,15 @@ from urllib.request import urlopen
 import boto3
 import pytest
 
-from stream_backup.connection import Connection
-from stream_backup.demo import embedded, reader, rows, story
-from stream_backup.demo.live import Table
-from stream_backup.demo.truth import Truth, Write, differences
-from stream_backup.dynamodb import DynamoDB
+from stream_backup.aws.connection import Connection
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.core.item import Item
+from stream_backup.demo import chapters, embedded, function, reader, rows
+from stream_backup.demo.differences import differences
+from stream_backup.demo.environment import environment, settings
+from stream_backup.demo.live import DemoTable
+from stream_backup.demo.truth import Truth, Write
 from stream_backup.errors import StreamBackupError
-from stream_backup.item import Item
 
 NOON = 1_795_262_400
 PATIENCE = 60
@@ -37,22 +39,28 @@ HOSTILE = {
     "STREAM_BACKUP_ARCHIVE": "s3://somebody-elses",
     "STREAM_BACKUP_STACK": "somebody-elses",
 }
-"""Settings of a user that must not reach anything the demo starts."""
+"""Environment variables of a user that must not reach any process of the demo."""
 
 
 def test_rows_are_real_and_exact() -> None:
-    """Thousands of airports, each with its key, exact numbers in a map, a set, and bytes; the one that is damaged is there."""
+    """Thousands of airports have a key, exact numbers in a map, a set, and bytes."""
     found = rows.airports()
     assert len(found) > 6000
     assert all(
-        item[rows.KEY] == {"S": name} and item["codes"]["SS"] and item["position"]["B"] for name, item in found.items()
+        item[rows.KEY] == {"S": name} and item["codes"]["SS"] and item["position"]["B"]
+        for name, item in found.items()
     )
-    assert found[story.VICTIM]["country"]["S"] in story.COUNTRIES
-    assert abs(Decimal(found[story.VICTIM]["geo"]["M"]["lon"]["N"])) < 90, "it is overwritten, not deleted"
+    assert found[chapters.VICTIM]["country"]["S"] in chapters.COUNTRIES
+    assert abs(Decimal(found[chapters.VICTIM]["geo"]["M"]["lon"]["N"])) < 90, (
+        "it is overwritten, not deleted"
+    )
 
 
-@pytest.mark.parametrize(("given", "stored"), [("1.50", "1.5"), ("-0.0", "0"), ("1E+3", "1000"), ("-12", "-12"), ("0", "0")])
-def test_numbers_are_spelled_as_dynamodb_gives_them_back(given: str, stored: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [("1.50", "1.5"), ("-0.0", "0"), ("1E+3", "1000"), ("-12", "-12"), ("0", "0")],
+)
+def test_numbers_are_formatted_as_by_dynamodb(given: str, stored: str) -> None:
     assert rows.number(Decimal(given)) == {"N": stored}
 
 
@@ -62,7 +70,7 @@ def item(name: str, **values: str) -> Item:
 
 @pytest.fixture
 def truth() -> Truth:
-    """A at 1, B removed in the second after noon, C from three seconds after noon on."""
+    """A exists all the time, B until 1 s after noon, and C from 3 s after noon."""
     truth = Truth(rows.KEY)
     truth.begin({"A": item("A", n="1"), "B": item("B", n="2")})
     truth.wrote(Write("B", None, NOON + 1, NOON + 1))
@@ -71,21 +79,27 @@ def truth() -> Truth:
 
 
 def test_truth_knows_every_second(truth: Truth) -> None:
-    """What is written in a second is there at its end, and not at the end of the one before."""
-    assert [sorted(truth.at(NOON + second)) for second in range(5)] == [["A", "B"], ["A"], ["A"], ["A", "C"], ["A", "C"]]
+    """A write is effective at the end of its second, not at the end of the one before."""
+    assert [sorted(truth.at(NOON + second)) for second in range(5)] == [
+        ["A", "B"],
+        ["A"],
+        ["A"],
+        ["A", "C"],
+        ["A", "C"],
+    ]
     assert truth.moments() == [NOON + 1, NOON + 3]
     assert truth.rows == truth.at(NOON + 3)
 
 
 def test_truth_does_not_guess(truth: Truth) -> None:
-    """A write that may have happened on either side of a second's end makes that second unfit to be asked about."""
+    """A second is not used if a write may have happened before or after its end."""
     truth.wrote(Write("A", item("A", n="9"), NOON + 3, NOON + 4))
     assert truth.moments() == [NOON + 1, NOON + 4]
     with pytest.raises(ValueError, match="asked before the end of"):
         truth.at(NOON + 3)
 
 
-def test_what_is_right_is_counted(truth: Truth) -> None:
+def test_correct_rows_and_values_are_counted(truth: Truth) -> None:
     assert truth.check("it", NOON, [item("B", n="2"), item("A", n="1")]) == (2, 4)
 
 
@@ -93,25 +107,37 @@ def test_what_is_right_is_counted(truth: Truth) -> None:
     ("found", "said"),
     [
         ([item("A", n="1")], "B is missing"),
-        ([item("A", n="1"), item("B", n="2"), item("C")], "C should not be there"),
-        ([item("A", n="1"), item("B", n="2"), item("B", n="2")], "B is there twice"),
+        ([item("A", n="1"), item("B", n="2"), item("C")], "C should not exist"),
+        ([item("A", n="1"), item("B", n="2"), item("B", n="2")], "B exists twice"),
         ([item("A", n="1.0"), item("B", n="2")], "A: n is {'N': '1.0'}, not {'N': '1'}"),
         ([item("A"), item("B", n="2")], "A: n is missing"),
-        ([item("A", n="1", m="1"), item("B", n="2")], "A: m should not be there"),
+        ([item("A", n="1", m="1"), item("B", n="2")], "A: m should not exist"),
     ],
 )
 def test_a_difference_fails_the_demo(truth: Truth, found: list[Item], said: str) -> None:
-    """Whatever differs ends it with exit code 1 and a sentence that says where."""
+    """Any difference ends it with exit code 1 and a sentence that names the place."""
     with pytest.raises(StreamBackupError) as raised:
         truth.check("it", NOON, found)
     assert said in str(raised.value)
     assert raised.value.exit_code == 1
 
 
-def test_differences_are_told_by_their_path() -> None:
-    """Within maps and lists too; only the order of a set means nothing."""
-    right = {"M": {"a": {"L": [{"N": "1"}, {"M": {"b": {"S": "x"}}}]}, "s": {"SS": ["p", "q"]}, "l": {"L": [{"S": "p"}]}}}
-    wrong = {"M": {"a": {"L": [{"N": "1"}, {"M": {"b": {"S": "y"}}}]}, "s": {"SS": ["q", "p"]}, "l": {"L": []}}}
+def test_differences_have_a_path() -> None:
+    """This includes maps and lists. Only the order of a set is ignored."""
+    right = {
+        "M": {
+            "a": {"L": [{"N": "1"}, {"M": {"b": {"S": "x"}}}]},
+            "s": {"SS": ["p", "q"]},
+            "l": {"L": [{"S": "p"}]},
+        }
+    }
+    wrong = {
+        "M": {
+            "a": {"L": [{"N": "1"}, {"M": {"b": {"S": "y"}}}]},
+            "s": {"SS": ["q", "p"]},
+            "l": {"L": []},
+        }
+    }
     assert list(differences(right, wrong)) == [
         "a[1].b is {'S': 'y'}, not {'S': 'x'}",
         "l is {'L': []}, not {'L': [{'S': 'p'}]}",
@@ -119,21 +145,26 @@ def test_differences_are_told_by_their_path() -> None:
     assert list(differences({"N": "1"}, {"S": "1"}, "n")) == ["n is {'S': '1'}, not {'N': '1'}"]
 
 
-def test_no_setting_of_the_user_gets_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within the block only the demo's own AWS settings are there; after it the user's are back."""
+def test_no_setting_of_the_user_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the block only the demo's own AWS settings exist; afterwards the user's are restored."""
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
-    own = embedded.settings("http://127.0.0.1:1")
-    with embedded.environment(own):
+    own = settings("http://127.0.0.1:1")
+    with environment(own):
         assert {name: os.environ[name] for name in own} == own
-        assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "STREAM_BACKUP_ARCHIVE"} & set(os.environ)
+        assert not {
+            "AWS_PROFILE",
+            "AWS_SESSION_TOKEN",
+            "AWS_ENDPOINT_URL_S3",
+            "STREAM_BACKUP_ARCHIVE",
+        } & set(os.environ)
     assert dict(os.environ) == before
 
 
 @pytest.mark.server
 def test_the_server_ends_with_its_block() -> None:
-    """Also when the block fails."""
+    """This includes a block that fails."""
     url = embedded.free_url()
 
     def fail() -> None:
@@ -146,15 +177,29 @@ def test_the_server_ends_with_its_block() -> None:
     assert not answers(url)
 
 
+def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that ignores a request to end, or is too slow, is not an error of the demo."""
+    monkeypatch.setattr(embedded, "_STOP", 0.1)
+    program = "import signal; signal.signal(15, signal.SIG_IGN); print(1, flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout
+    with process.stdout as started:
+        started.readline()
+        embedded.stop(process)
+    assert process.returncode == -signal.SIGKILL
+
+
 @pytest.mark.server
 @pytest.mark.parametrize("by", ["function", "follow"])
-def test_changes_arrive_by_whoever_reads(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the deployed function; by `follow` where there is no template. What has not arrived yet is waited for."""
+def test_changes_arrive_in_the_archive(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deployed function reads them, or `follow` if there is no template."""
     if by == "follow":
-        monkeypatch.setattr(reader, "_TEMPLATE", Path("no-template.yaml"))
+        monkeypatch.setattr(function, "_TEMPLATE", Path("no-template.yaml"))
     url = embedded.free_url()
-    with embedded.environment(embedded.settings(url)), embedded.serve(url):
-        table = Table(DynamoDB(boto3.Session()), "airports", Truth(rows.KEY))
+    with environment(settings(url)), embedded.serve(url):
+        table = DemoTable(DynamoDB(boto3.Session()), "airports", Truth(rows.KEY))
         table.create()
         named = reader.prepare()
         os.environ.update(named)
@@ -169,13 +214,13 @@ def test_changes_arrive_by_whoever_reads(by: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.server
-def test_what_never_arrives_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_changes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "_PATIENCE", 1)
     url = embedded.free_url()
-    with embedded.environment(embedded.settings(url)), embedded.serve(url):
+    with environment(settings(url)), embedded.serve(url):
         monkeypatch.setattr(reader, "is_function", lambda: False)
         os.environ.update(reader.prepare())
-        table = Table(DynamoDB(boto3.Session()), "airports", Truth(rows.KEY))
+        table = DemoTable(DynamoDB(boto3.Session()), "airports", Truth(rows.KEY))
         table.create()
         table.put(item("A", n="1"))
         with pytest.raises(StreamBackupError, match="has not caught up"):
@@ -184,7 +229,7 @@ def test_what_never_arrives_is_not_waited_for_forever(monkeypatch: pytest.Monkey
 
 @pytest.mark.server
 def test_interrupted_it_leaves_nothing_running() -> None:
-    """Ctrl-C in the middle: exit code 130, no server, no function."""
+    """After Ctrl-C, the exit code is 130, and no server and no function is left."""
     with demo() as process:
         said = read_until(process, "stream-backup backfill")
         process.send_signal(signal.SIGINT)
@@ -197,11 +242,13 @@ def test_interrupted_it_leaves_nothing_running() -> None:
 
 @pytest.mark.server
 def test_the_whole_story() -> None:
-    """As a user runs it, under settings that point elsewhere: it ends well, and nothing is left running."""
+    """It succeeds with a user's settings for other endpoints, and leaves no process running."""
     with demo() as process:
         said = read_until(process, None)
     assert process.returncode == 0, said
-    typed = [re.sub(r"\d{4}-\S+Z", "T", line[2:]) for line in said.splitlines() if line.startswith("$ ")]
+    typed = [
+        re.sub(r"\d{4}-\S+Z", "T", line[2:]) for line in said.splitlines() if line.startswith("$ ")
+    ]
     assert typed[:7] == [
         "stream-backup enable airports",
         "stream-backup backfill airports",
@@ -220,12 +267,16 @@ def test_the_whole_story() -> None:
 
 def demo() -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [PROGRAM, "demo"], env=os.environ | HOSTILE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [PROGRAM, "demo"],
+        env=os.environ | HOSTILE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
 def read_until(process: "subprocess.Popen[str]", text: str | None) -> str:
-    """What it says up to the line with `text`; up to its end without one."""
+    """Returns the output up to the line with `text`, or up to the end without `text`."""
 
     def lines() -> Iterator[str]:
         assert process.stdout
@@ -252,12 +303,12 @@ def answers(url: str) -> bool:
 
 
 def left_running(url: str) -> list[str]:
-    """Processes whose environment names the demo's server (Linux only; elsewhere the port has to do)."""
+    """Returns processes that use the demo's server, by their environment (Linux only)."""
     found = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         try:
             if f"AWS_ENDPOINT_URL={url}\0".encode() in environ.read_bytes():
                 found.append(environ.parent.name)
         except OSError:
-            continue  # it has ended, or is not ours
+            continue  # it has ended, or belongs to another user
     return found

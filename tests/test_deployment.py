@@ -1,8 +1,11 @@
-"""The template deployed as an operator deploys it: `sam build`, `sam deploy`, tables backed up and restored, `sam delete`.
+"""The template deployed as an operator deploys it: `sam build`, `sam deploy`, tables backed up and
+restored, `sam delete`.
 
-Through CloudFormation, on ministack with IAM enforced (AUTH=true) and over TLS; the function is what `sam build` packed, in a
-process of its own, under its own role. What ministack does not do, and so is only linted here (test_template.py): lifecycle
-rules, alarms over metric math (SilenceSeconds=0 leaves them out), partial-batch responses and the on-failure destination.
+It is deployed through CloudFormation, on ministack with IAM enforced (AUTH=true) and over TLS. The
+function is the package that `sam build` made, in its own process and with its own role. ministack
+does not support lifecycle rules, alarms with metric math (SilenceSeconds=0 omits them),
+partial-batch responses, and the on-failure destination. Those are only checked in the template
+(test_template.py).
 """
 
 import json
@@ -17,10 +20,10 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 
-from stream_backup.archive import Archive
-from stream_backup.change import Change
-from stream_backup.key import KeySchema
-from stream_backup.moment import iso
+from stream_backup.archive.layout import Archive
+from stream_backup.core.change import Change
+from stream_backup.core.key import KeySchema
+from stream_backup.core.moment import iso
 from tests import sam
 from tests.cli import SIMPLE, Shell, Table, next_second
 
@@ -40,7 +43,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sam.Cloud]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The function for this machine; test_the_package_… builds it for Lambda."""
+    """The function for this machine. `test_the_package_…` builds it for Lambda."""
     return sam.build(tmp_path_factory.mktemp("built"), **sam.HERE)
 
 
@@ -57,20 +60,25 @@ def orders(cloud: sam.Cloud) -> Table:
 @pytest.fixture(scope="module")
 def stack(cloud: sam.Cloud, built: Path, orders: Table) -> sam.Stack:
     stream = orders.client.describe_table(TableName="orders")["Table"]["LatestStreamArn"]
-    return sam.deploy(cloud, built, "stream-backup", StreamArns=stream, Prefix="production", SilenceSeconds="0")
+    return sam.deploy(
+        cloud, built, "stream-backup", StreamArns=stream, Prefix="production", SilenceSeconds="0"
+    )
 
 
 @pytest.fixture
 def shell(cloud: sam.Cloud) -> Shell:
-    """A terminal that names no archive: the commands find the stack."""
+    """A terminal without an archive: the commands find the stack."""
     return Shell(cloud.aws, None, cloud.trust)
 
 
 def archived(stack: sam.Stack, table: str, key: str, number: int) -> list[Change]:
-    """The item's versions by stamp, once there are so many."""
+    """Returns the item's versions in order of stamp, once there are at least `number`."""
     archive = Archive(stack.cloud.aws.store(stack.bucket), "production/", table, SCHEMA)
     wait(lambda: len(archive.history({"id": {"S": key}}).versions) >= number)
-    return sorted(map(archive.read, archive.history({"id": {"S": key}}).versions), key=lambda change: change.stamp.rank)
+    return sorted(
+        map(archive.read, archive.history({"id": {"S": key}}).versions),
+        key=lambda change: change.stamp.rank,
+    )
 
 
 def wait(until: Callable[[], bool]) -> None:
@@ -80,7 +88,8 @@ def wait(until: Callable[[], bool]) -> None:
 
 
 def test_the_package_is_small_and_holds_the_handler_alone(tmp_path: Path) -> None:
-    """What `sam build` packs for Lambda is under 40 MB unzipped, for arm64, and of this project only what the handler imports."""
+    """The package that `sam build` makes for Lambda is smaller than 40 MB unzipped, is for arm64,
+    and contains only the modules of this project that the handler imports."""
     package = sam.build(tmp_path / "built") / "Function"
     files = [path for path in package.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
@@ -94,17 +103,22 @@ def test_the_package_is_small_and_holds_the_handler_alone(tmp_path: Path) -> Non
         "stream_backup",
         "typing_extensions.py",
     }
-    ours = {path.stem for path in (package / "stream_backup").iterdir()}
-    assert {"handler", "batch", "archive", "change", "s3"} <= ours
-    assert not ours & {"cli", "commands", "demo", "connection", "dynamodb", "follow", "memory", "talk"}
+    ours = {path.stem for path in (package / "stream_backup").rglob("*")}
+    assert {"handler", "batch", "layout", "change", "s3"} <= ours
+    assert not ours & {"aws", "cli", "demo", "estimate", "follow", "memory", "verify"}
     for library in (*package.glob("obstore/*.so"), *package.glob("orjson/*.so")):
-        assert int.from_bytes(library.read_bytes()[18:20], "little") == 183, "not an AArch64 library (ELF: e_machine)"
+        assert int.from_bytes(library.read_bytes()[18:20], "little") == 183, (
+            "not an AArch64 library (ELF: e_machine)"
+        )
 
 
 def test_a_cold_start_is_measured(built: Path, stack: sam.Stack, cloud: sam.Cloud) -> None:
-    """The packaged function starts and writes its first batch; how long that takes here is printed, not judged."""
+    """The packaged function starts and writes its first batch. The time that this takes is printed,
+    not tested."""
     (event,) = json.loads((sam.ROOT / "tests/events/insert.json").read_text())["Records"]
-    event["eventSourceARN"] = "arn:aws:dynamodb:us-east-1:000000000000:table/cold/stream/2026-11-20T10:15:22.105"
+    event["eventSourceARN"] = (
+        "arn:aws:dynamodb:us-east-1:000000000000:table/cold/stream/2026-11-20T10:15:22.105"
+    )
     script = """
 import json, sys, time
 from stream_backup.handler import handler
@@ -113,23 +127,37 @@ assert handler({"Records": [json.loads(sys.argv[1])]}, None) == {"batchItemFailu
 print(json.dumps([time.time(), time.process_time()]))
 """
     settings = Shell(
-        cloud.aws, stack.outputs["ArchiveUrl"], cloud.trust | {"PYTHONPATH": str(built / "Function")}
+        cloud.aws,
+        stack.outputs["ArchiveUrl"],
+        cloud.trust | {"PYTHONPATH": str(built / "Function")},
     ).environment
-    for what, option in (("nothing compiled, as in Lambda", "-SB"), ("compiling", "-S"), ("all compiled", "-S")):
+    for what, option in (
+        ("nothing compiled, as in Lambda", "-SB"),
+        ("compiling", "-S"),
+        ("all compiled", "-S"),
+    ):
         begun = time.time()
         command = [sys.executable, option, "-c", script, json.dumps(event)]
-        done = subprocess.run(command, env=settings, capture_output=True, check=True, timeout=PATIENCE)
-        loaded, ended = (json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"["))
-        (metrics,) = (json.loads(line) for line in done.stdout.splitlines() if line.startswith(b'{"_aws"'))
+        done = subprocess.run(
+            command, env=settings, capture_output=True, check=True, timeout=PATIENCE
+        )
+        loaded, ended = (
+            json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"[")
+        )
+        (metrics,) = (
+            json.loads(line) for line in done.stdout.splitlines() if line.startswith(b'{"_aws"')
+        )
         assert metrics["failures"] == [0], "the template's metric filter reads failures[0]"
         print(
-            f"\ncold start, {what}: loaded after {loaded[0] - begun:.2f} s, first batch written after {ended[0] - begun:.2f} s; "
-            f"CPU {ended[1]:.2f} s, which at the CPU share of 512 MB (0.29) would be {ended[1] / 0.29:.2f} s"
+            f"\ncold start, {what}: loaded after {loaded[0] - begun:.2f} s, first batch written"
+            f" after {ended[0] - begun:.2f} s; CPU {ended[1]:.2f} s, which at the CPU share of 512"
+            f" MB (0.29) would be {ended[1] / 0.29:.2f} s"
         )
 
 
 def test_the_bucket_is_guarded(stack: sam.Stack, cloud: sam.Cloud) -> None:
-    """Versioned, private, encrypted, owned by the account; not even an administrator deletes a version."""
+    """The bucket is versioned, private, encrypted, and owned by the account, and not even an
+    administrator can delete a version."""
     s3, bucket = cloud.aws.client("s3"), stack.bucket
     assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
     assert all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
@@ -138,21 +166,30 @@ def test_the_bucket_is_guarded(stack: sam.Stack, cloud: sam.Cloud) -> None:
     (owner,) = s3.get_bucket_ownership_controls(Bucket=bucket)["OwnershipControls"]["Rules"]
     assert owner["ObjectOwnership"] == "BucketOwnerEnforced"
 
-    administrator = cloud.user("administrator", [{"Effect": "Allow", "Action": "*", "Resource": "*"}])
+    administrator = cloud.user(
+        "administrator", [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+    )
     keys = {name.lower(): value for name, value in administrator.items()}
-    as_administrator = type(cloud.aws.session)(**keys, region_name="us-east-1").client("s3", endpoint_url=cloud.aws.url)
+    as_administrator = type(cloud.aws.session)(**keys, region_name="us-east-1").client(
+        "s3", endpoint_url=cloud.aws.url
+    )
     version = as_administrator.put_object(Bucket=bucket, Key="scratch", Body=b"")["VersionId"]
     with pytest.raises(ClientError, match="AccessDenied"):
         as_administrator.delete_object(Bucket=bucket, Key="scratch", VersionId=version)
-    as_administrator.delete_object(Bucket=bucket, Key="scratch")  # a marker on top, which removes nothing
+    as_administrator.delete_object(
+        Bucket=bucket, Key="scratch"
+    )  # adds a delete marker, which removes nothing
 
 
 def test_a_table_is_backed_up_and_restored(stack: sam.Stack, orders: Table, shell: Shell) -> None:
-    """Through the stack's own mapping, function and role: old rows by backfill, changes by the stream, and back again."""
+    """Through the stack's own mapping, function, and role, existing rows are archived by a backfill
+    and changes by the stream, and all are restored."""
     said = shell.done("enable", "orders", "--json").json
     mappings = stack.cloud.aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
     assert said["mapping"] in {mapping["UUID"] for mapping in mappings}
-    assert len([mapping for mapping in mappings if ":table/orders/" in mapping["EventSourceArn"]]) == 1, "made twice"
+    assert (
+        len([mapping for mapping in mappings if ":table/orders/" in mapping["EventSourceArn"]]) == 1
+    ), "made twice"
     assert shell.done("backfill", "orders", "--json").json["counts"]["written"] == len(OLD)
 
     key = {"id": {"S": "order-1"}}
@@ -162,7 +199,11 @@ def test_a_table_is_backed_up_and_restored(stack: sam.Stack, orders: Table, shel
     rows, moment = orders.rows(), iso(good)
     orders.delete(key)
     orders.put(OLD[0] | {"n": {"S": "undefined"}})
-    assert [change.stamp.kind for change in archived(stack, "orders", "order-1", 3)] == ["insert", "modify", "remove"]
+    assert [change.stamp.kind for change in archived(stack, "orders", "order-1", 3)] == [
+        "insert",
+        "modify",
+        "remove",
+    ]
     assert archived(stack, "orders", "order-1", 3)[-1].body is None
     archived(stack, "orders", "old-0", 2)
 
@@ -173,10 +214,13 @@ def test_a_table_is_backed_up_and_restored(stack: sam.Stack, orders: Table, shel
 
 
 def test_an_expired_item_leaves_a_tombstone_by_ttl(stack: sam.Stack) -> None:
-    """Deployed and called with the event that Lambda gets when time to live removes an item: ministack emits none."""
+    """An expired item leaves a tombstone that is marked as removed by TTL. The deployed function is
+    invoked with the event that Lambda sends, because ministack sends none."""
     event = json.loads((sam.ROOT / "tests/events/ttl_expiry.json").read_text())
     for record in event["Records"]:
-        record["eventSourceARN"] = "arn:aws:dynamodb:us-east-1:000000000000:table/sessions/stream/2026-11-20T10:15:22.105"
+        record["eventSourceARN"] = (
+            "arn:aws:dynamodb:us-east-1:000000000000:table/sessions/stream/2026-11-20T10:15:22.105"
+        )
     client = stack.cloud.aws.client("lambda")
     answer = client.invoke(FunctionName=stack.outputs["FunctionName"], Payload=json.dumps(event))
     assert json.loads(answer["Payload"].read()) == {"batchItemFailures": []}
@@ -186,23 +230,31 @@ def test_an_expired_item_leaves_a_tombstone_by_ttl(stack: sam.Stack) -> None:
 
 
 def test_a_table_is_added_without_a_deployment(stack: sam.Stack, shell: Shell) -> None:
-    """`enable` alone makes a mapping like the template's, and the function's role covers the new stream already."""
+    """`enable` alone creates a mapping like the template's, and the function's role already covers
+    the new stream."""
     added = Table.create(stack.cloud.aws, f"added-{uuid4().hex[:6]}")
     shell.done("enable", added.name)
     added.put({"id": {"S": "first"}})
     assert [change.stamp.kind for change in archived(stack, added.name, "first", 1)] == ["insert"]
     every = stack.cloud.aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
     own, made = (
-        next(each for each in every if f":table/{name}/" in each["EventSourceArn"]) for name in ("orders", added.name)
+        next(each for each in every if f":table/{name}/" in each["EventSourceArn"])
+        for name in ("orders", added.name)
     )
-    different = {"UUID", "EventSourceArn", "EventSourceMappingArn", "LastModified", "LastProcessingResult"}
+    different = {
+        "UUID",
+        "EventSourceArn",
+        "EventSourceMappingArn",
+        "LastModified",
+        "LastProcessingResult",
+    }
     assert {name: own[name] for name in own if name not in different} == {
         name: made[name] for name in made if name not in different
     }
 
 
 def test_the_archive_outlives_the_stack(cloud: sam.Cloud, built: Path) -> None:
-    """`sam delete` removes the function and keeps both buckets, as guarded as they were."""
+    """`sam delete` removes the function and keeps both buckets, with their protection."""
     stack = sam.deploy(cloud, built, f"short-lived-{os.getpid()}", SilenceSeconds="0")
     s3, bucket, failures = cloud.aws.client("s3"), stack.bucket, stack.outputs["FailuresBucket"]
     policy = s3.get_bucket_policy(Bucket=bucket)["Policy"]

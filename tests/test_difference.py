@@ -2,13 +2,14 @@
 
 from hypothesis import given
 
-from stream_backup.difference import Difference, differences, plain
-from stream_backup.item import Item
+from stream_backup.core.difference import Difference, differences, plain
+from stream_backup.core.item import Item
 from tests.strategies import items
 
 
 def test_one_attribute_deep_in_a_map_is_seen_for_itself() -> None:
-    """A difference names the path down to what differs, and nothing that is the same on both sides."""
+    """A difference has the path to the value that differs, and nothing that is equal on both
+    sides."""
     old: Item = {
         "geo": {"M": {"lat": {"N": "1.5"}, "lon": {"N": "2"}}},
         "lines": {"L": [{"S": "a"}, {"S": "b"}]},
@@ -29,13 +30,25 @@ def test_one_attribute_deep_in_a_map_is_seen_for_itself() -> None:
 
 @given(items, items)
 def test_there_is_a_difference_exactly_when_items_differ(one: Item, other: Item) -> None:
-    """Equal items have no difference, unequal ones at least one, and each names values that are not equal."""
+    """Equal items have no difference. Unequal items have at least one, and the values of each
+    difference are not equal."""
     found = differences(one, other)
     assert bool(found) == (one != other)
     assert all(each.old != each.new for each in found)
 
 
 def test_values_read_as_people_write_them() -> None:
-    """Text stands in quotes, numbers and truth values bare, whatever has no plain spelling as DynamoDB JSON."""
-    shown = [plain(value) for value in ({"S": "é"}, {"N": "1.10"}, {"BOOL": False}, {"NULL": True}, {"SS": ["a"]}, None)]
+    """Text is quoted, numbers and booleans are not, and types without a plain form are shown as
+    DynamoDB JSON."""
+    shown = [
+        plain(value)
+        for value in (
+            {"S": "é"},
+            {"N": "1.10"},
+            {"BOOL": False},
+            {"NULL": True},
+            {"SS": ["a"]},
+            None,
+        )
+    ]
     assert shown == ['"é"', "1.10", "false", "null", '{"SS": ["a"]}', "—"]

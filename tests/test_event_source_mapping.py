@@ -1,4 +1,5 @@
-"""AWS's rules for a stream that calls the real handler: nothing is skipped in silence, whatever fails, and however."""
+"""A stream that calls the real handler by AWS's rules: no record is skipped without a report,
+whatever fails."""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_backup.archive import Archive
-from stream_backup.handler import make_handler
-from stream_backup.memory import MemoryStore
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.capture.batch import make_handler
 from tests.event_source_mapping import RETENTION, Clock, Context, EventSourceMapping, Killed
 from tests.journal import SCHEMA, T0, Journal, changes_in, check_equal, poisoned
 
 
 class Bucket(MemoryStore):
-    """A bucket that is away at certain puts, or with which the function dies."""
+    """A bucket that is unavailable for certain puts, or that kills the function at one of them."""
 
     puts = 0
     away = range(0)
@@ -36,7 +37,8 @@ class Bucket(MemoryStore):
 
 @dataclass
 class World:
-    """A stream, its mapping to the real handler, the archive, and the failures bucket as paths and contents."""
+    """A stream, its mapping to the real handler, the archive, and the failures bucket as contents
+    by path."""
 
     clock: Clock = field(default_factory=lambda: Clock(T0 + 500.0))
     journal: Journal = field(default_factory=Journal)
@@ -69,7 +71,8 @@ def world() -> World:
 @pytest.mark.parametrize("parallel", [1, 3, 10])
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_every_change_arrives(world: World, size: int, parallel: int) -> None:
-    """Whatever the batch size and the parallelisation, the archive equals the table's history, at one put a change."""
+    """Whatever the batch size and the parallelization, the archive equals the table's history, with
+    one put per change."""
     world.journal.fill(150)
     mapping = world.mapping(batch_size=size, parallel=parallel)
     mapping.read(world.journal.records)
@@ -79,9 +82,10 @@ def test_every_change_arrives(world: World, size: int, parallel: int) -> None:
 
 
 def test_partial_batch_response(world: World) -> None:
-    """A batch is read again from the first record not written, and what was before it is not delivered again."""
+    """A batch resumes at the first record that was not written, and records before it are not
+    delivered again."""
     records = [world.journal.write("same", str(number)) for number in range(10)]
-    world.bucket.away = range(5, 8)  # the fifth put, and two tries after it
+    world.bucket.away = range(5, 8)  # the fifth put and two retries
     mapping = world.mapping()
     mapping.read(records)
     assert [len(call) for call in mapping.calls] == [10, 6, 6, 6]
@@ -90,19 +94,23 @@ def test_partial_batch_response(world: World) -> None:
 
 
 def test_parallel_lanes_keep_the_order_of_a_key(world: World) -> None:
-    """With ten lanes a shard's items are split up, and each item's changes are written in their order all the same."""
+    """With ten lanes, the items of a shard are distributed, and the changes of each item are still
+    written in order."""
     world.journal.fill(200, keys=30)
     mapping = world.mapping(batch_size=5, parallel=10)
     mapping.read(world.journal.records)
     seen: dict[str, list[str]] = {}
     for record in (record for call in mapping.calls for record in call):
-        seen.setdefault(record["dynamodb"]["Keys"]["id"]["S"], []).append(record["dynamodb"]["SequenceNumber"])
+        seen.setdefault(record["dynamodb"]["Keys"]["id"]["S"], []).append(
+            record["dynamodb"]["SequenceNumber"]
+        )
     assert all(found == sorted(found, key=int) for found in seen.values())
     check_equal(world.archive, world.journal)
 
 
 def test_killed_in_the_middle_of_a_batch(world: World) -> None:
-    """A function that is killed fails its batch, which is halved and delivered again: what was written twice changes nothing."""
+    """A function that is killed fails its batch, which is split and delivered again. Versions that
+    are written twice change nothing."""
     world.journal.fill(60)
     world.bucket.dies_at = 20
     mapping = world.mapping()
@@ -113,7 +121,8 @@ def test_killed_in_the_middle_of_a_batch(world: World) -> None:
 
 
 def test_a_function_that_times_out(world: World) -> None:
-    """A bucket that is slow makes the function stop before its deadline and report the rest, so no batch fails whole."""
+    """With a slow bucket, the function stops before its deadline and reports the remaining records,
+    so that no batch fails as a whole."""
     slow = world.bucket.put
 
     def put(path: str, payload: bytes, metadata: Mapping[str, str]) -> None:
@@ -130,24 +139,30 @@ def test_a_function_that_times_out(world: World) -> None:
 
 
 def test_poison_goes_to_the_destination_and_the_shard_goes_on(world: World) -> None:
-    """A record nobody can parse is tried to the end and then put to the destination in Lambda's shape; the shard goes on."""
+    """A record that cannot be parsed is retried, and then its batch is sent to the destination in
+    Lambda's format. The shard continues."""
     records = world.journal.fill(60)
     records[30] = poisoned(records[30])
     mapping = world.mapping(batch_size=10, retries=3)
     mapping.read(records)
     ((path, told),) = world.failed.items()
-    assert path.startswith(f"aws/lambda/{mapping.uuid}/shardId-00000001573689847184-864758bb/2026/11/21/2026-11-21T03.4")
+    assert path.startswith(
+        f"aws/lambda/{mapping.uuid}/shardId-00000001573689847184-864758bb/2026/11/21/2026-11-21T03.4"
+    )
     assert told["requestContext"]["condition"] == "RetryAttemptsExhausted"
     info = told["DDBStreamBatchInfo"]
     assert info["startSequenceNumber"] == records[30]["dynamodb"]["SequenceNumber"]
-    assert info["batchSize"] == len(json.loads(told["payload"])["Records"]) == 10  # Lambda gives up on what came with it
+    assert (
+        info["batchSize"] == len(json.loads(told["payload"])["Records"]) == 10
+    )  # Lambda gives up on the whole batch
     assert json.loads(told["payload"])["Records"] == records[30:40]
     written = {change.stamp.sequence for change in changes_in(world.archive)}
     assert written == {int(each) for each in world.sequences(records[:30] + records[40:])}
 
 
 def test_old_records_are_given_up(world: World) -> None:
-    """A batch whose records have become older than the mapping allows goes to the destination, even if it was never tried."""
+    """A batch whose records are older than the mapping allows is sent to the destination, even if
+    it was never tried."""
     records = world.journal.fill(30)
     world.clock.now = world.journal.now + 3601
     world.mapping(record_age=3600).read(records)
@@ -158,7 +173,8 @@ def test_old_records_are_given_up(world: World) -> None:
 
 
 def test_without_a_destination_a_day_loses_records(world: World) -> None:
-    """What cannot be written for a day, with nowhere to go, is lost: the reason for the failures bucket."""
+    """Without a destination, records that cannot be written for a day are lost. This is the reason
+    for the failures bucket."""
     records = world.journal.fill(10)
     records[9] = poisoned(records[9])
     mapping = world.mapping(pause=3600)
@@ -180,7 +196,8 @@ def test_without_a_destination_a_day_loses_records(world: World) -> None:
 def test_no_delivery_makes_a_restore_wrong(
     seed: int, size: int, parallel: int, away: tuple[int, int], dies_at: int, twice: bool
 ) -> None:
-    """Law 3, through Lambda's rules: failures, kills, lanes, and the whole stream delivered twice leave every answer right."""
+    """Law 3, with Lambda's rules: after failures, kills, parallel lanes, and delivery of the whole
+    stream twice, every restore is correct."""
     world = World(journal=Journal(seed=seed))
     world.journal.fill(60, keys=6)
     world.bucket.away = range(away[0], sum(away))
@@ -192,17 +209,21 @@ def test_no_delivery_makes_a_restore_wrong(
 
 
 def test_two_copies_of_the_function_run_the_same_batch(world: World) -> None:
-    """Two copies that write the same batch at once, in any interleaving, leave every answer right."""
+    """Two copies of the function that write the same batch at once, with one running in the middle
+    of the other, leave every restore correct."""
     records = world.journal.fill(40, keys=4)
     store = Interrupted(world, records)
     slow = make_handler(lambda table: Archive(store, "", table))
-    assert slow({"Records": records}, Context(world.clock, world.clock.now + 60)) == {"batchItemFailures": []}
+    assert slow({"Records": records}, Context(world.clock, world.clock.now + 60)) == {
+        "batchItemFailures": []
+    }
     assert world.bucket.puts == 80
     check_equal(world.archive, world.journal)
 
 
 class Interrupted(MemoryStore):
-    """Puts into the world's bucket; in the middle of them the other copy runs the whole batch."""
+    """Puts into the world's bucket. In the middle of the puts, the other copy writes the whole
+    batch."""
 
     def __init__(self, world: World, records: list[dict[str, Any]]) -> None:
         super().__init__(world.clock)
@@ -212,5 +233,7 @@ class Interrupted(MemoryStore):
         with self._lock:
             self.left -= 1
             if self.left == 0:
-                self.world.function({"Records": self.others}, Context(self.world.clock, self.world.clock.now + 60))
+                self.world.function(
+                    {"Records": self.others}, Context(self.world.clock, self.world.clock.now + 60)
+                )
             self.world.bucket.put(path, payload, metadata)

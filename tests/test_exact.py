@@ -1,4 +1,5 @@
-"""Items come back byte for byte, and tables with their settings: stream → archive → new table."""
+"""Items are restored byte for byte, and tables with their settings: stream → archive → new
+table."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream_backup.item import Item, decode, encode
+from stream_backup.core.item import Item, decode, encode
 from tests.cli import SIMPLE, Shell, Table, lines, next_second
 from tests.servers import Aws
 
@@ -21,7 +22,9 @@ for _ in range(14):
 
 VALUES: dict[str, Any] = {
     "empty text": {"S": ""},
-    "empty map and list": {"M": {"map": {"M": {}}, "list": {"L": []}, "text": {"S": ""}, "binary": {"B": b""}}},
+    "empty map and list": {
+        "M": {"map": {"M": {}}, "list": {"L": []}, "text": {"S": ""}, "binary": {"B": b""}}
+    },
     "38 digits": {"N": DIGITS},
     "38 digits after the point": {"N": "-0." + DIGITS},
     "the largest": {"N": "9" * 38 + "0" * 87},
@@ -32,7 +35,9 @@ VALUES: dict[str, Any] = {
     "numbers": {"NS": ["-1", "0.1", DIGITS, "1E+100"]},
     "texts": {"SS": ["ß", "Z", "a", "\U0001f600"]},
     "binaries": {"BS": [b"\x00", b"\xff\xfe", bytes(range(256))]},
-    "nested binary": {"L": [{"M": {"bytes": {"B": bytes(range(256))}, "set": {"BS": [b"\x80", b"a"]}}}]},
+    "nested binary": {
+        "L": [{"M": {"bytes": {"B": bytes(range(256))}, "set": {"BS": [b"\x80", b"a"]}}}]
+    },
     "not characters": {"S": "\x00\x01\x1f\x7f\u2028\u2029\ufeff\ufffd\U0010ffff"},
     "quotes": {"S": "\"'\\\n\r\t</Item>{}"},
     "combined": {"S": "e\u0301 is not \u00e9"},
@@ -46,22 +51,37 @@ KEYS: list[tuple[str, tuple[tuple[str, str], ...], list[Item]]] = [
     (
         "text",
         SIMPLE,
-        [{"id": {"S": text}} for text in ("ü" * (LONG // 2), "a/b?c#d%20&e", " ", "\u2028", "..", "meta", "0" * 32)],
+        [
+            {"id": {"S": text}}
+            for text in ("ü" * (LONG // 2), "a/b?c#d%20&e", " ", "\u2028", "..", "meta", "0" * 32)
+        ],
     ),
-    ("number", (("id", "N"),), [{"id": {"N": text}} for text in (DIGITS, "-" + DIGITS, "1E-130", "0", "-0.5", "1E+125")]),
-    ("binary", (("id", "B"),), [{"id": {"B": data}} for data in (b"\x00", bytes(range(256)) * 8, b"\xff" * LONG, b"{}")]),
+    (
+        "number",
+        (("id", "N"),),
+        [{"id": {"N": text}} for text in (DIGITS, "-" + DIGITS, "1E-130", "0", "-0.5", "1E+125")],
+    ),
+    (
+        "binary",
+        (("id", "B"),),
+        [{"id": {"B": data}} for data in (b"\x00", bytes(range(256)) * 8, b"\xff" * LONG, b"{}")],
+    ),
     (
         "two",
         (("größe", "B"), ("sk", "S")),
         [{"größe": {"B": bytes([n])}, "sk": {"S": "s" * 1000 + "é" * n}} for n in range(1, 13)],
     ),
-    ("reversed", (("z", "S"), ("a", "N")), [{"z": {"S": "z"}, "a": {"N": str(n)}} for n in (-1, 0, 1, 10, 9)]),
+    (
+        "reversed",
+        (("z", "S"), ("a", "N")),
+        [{"z": {"S": "z"}, "a": {"N": str(n)}} for n in (-1, 0, 1, 10, 9)],
+    ),
 ]
 
 
 @dataclass(frozen=True)
 class Backed:
-    """What came back of one table: its rows before and after, and of another what the stream alone had brought."""
+    """One table's rows before the restore, in the restored table, and in the restored file."""
 
     truth: list[bytes]
     restored: list[bytes]
@@ -75,7 +95,8 @@ def shell(ministack_url: str) -> Shell:
 
 
 def back(shell: Shell, name: str, key: tuple[tuple[str, str], ...], items: list[Item]) -> Backed:
-    """Half of the items by the backfill, half by the stream, and all of those into another table."""
+    """Half of the items are archived by the backfill and half by the stream, and all are restored:
+    into a new table, to a file, and in place."""
     table = Table.create(shell.aws, name, key)
     table.put(*items[::2])
     shell.done("enable", name, "--stream-only")
@@ -95,14 +116,21 @@ def back(shell: Shell, name: str, key: tuple[tuple[str, str], ...], items: list[
 
 
 def test_values(shell: Shell) -> None:
-    """Every kind of value comes back byte for byte, and an item of 400 KB, whether a scan or the stream brought it."""
-    items = [{"id": {"S": name}, "value": value, name: {"N": "1"}} for name, value in VALUES.items()]
+    """Every type of value, and an item of 400 KB, is restored byte for byte, whether it came from a
+    scan or from the stream."""
+    items = [
+        {"id": {"S": name}, "value": value, name: {"N": "1"}} for name, value in VALUES.items()
+    ]
     items += [{"id": {"S": f"scanned {name}"}, "value": value} for name, value in VALUES.items()]
     big = {"id": {"S": "big"}, "text": {"S": "x" * (400 * 1024 - len("bigidtext"))}}
     backed = back(shell, "values", SIMPLE, [big, *items, {**big, "id": {"S": "gib"}}])
     assert backed.restored == backed.truth
     assert backed.file == backed.truth
-    found = {decode(line)["id"]["S"]: decode(line)["value"] for line in backed.restored if b'"value"' in line}
+    found = {
+        decode(line)["id"]["S"]: decode(line)["value"]
+        for line in backed.restored
+        if b'"value"' in line
+    }
     for name in (
         "38 digits",
         "38 digits after the point",
@@ -116,7 +144,8 @@ def test_values(shell: Shell) -> None:
 
 
 def test_keys(shell: Shell) -> None:
-    """Keys of every type and length name one item each, on the way there and back; removals too."""
+    """Keys of every type and length identify one item each, when archived and when restored,
+    including removals."""
 
     def there_and_back(name: str, schema: tuple[tuple[str, str], ...], keys: list[Item]) -> None:
         items = [key | {"place": {"N": str(place)}} for place, key in enumerate(keys)]
@@ -156,7 +185,10 @@ PROVISIONED: dict[str, Any] = {
     "LocalSecondaryIndexes": [
         {
             "IndexName": "by-other-too",
-            "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "other", "KeyType": "RANGE"}],
+            "KeySchema": [
+                {"AttributeName": "id", "KeyType": "HASH"},
+                {"AttributeName": "other", "KeyType": "RANGE"},
+            ],
             "Projection": {"ProjectionType": "KEYS_ONLY"},
         }
     ],
@@ -168,15 +200,25 @@ PROVISIONED: dict[str, Any] = {
 
 @pytest.mark.parametrize("settings", [ON_DEMAND, PROVISIONED], ids=["on-demand", "provisioned"])
 def test_settings(shell: Shell, settings: dict[str, Any]) -> None:
-    """A table comes back with its key, indexes, billing, class, encryption, protection, TTL, tags and recovery; its stream is
-    off unless asked for, and --overwrite onto such a table leaves them as they are."""
+    """A restored table has the key, indexes, billing, class, encryption, protection, TTL, tags, and
+    recovery of the original. Its stream is off unless requested. --overwrite does not change the
+    settings."""
     name = f"set-{settings['BillingMode'].lower().replace('_', '-')}"
     client = shell.aws.client("dynamodb")
-    attributes = [{"AttributeName": attribute, "AttributeType": "S"} for attribute in ("id", "sk", "other")]
-    schema = [{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]
+    attributes = [
+        {"AttributeName": attribute, "AttributeType": "S"} for attribute in ("id", "sk", "other")
+    ]
+    schema = [
+        {"AttributeName": "id", "KeyType": "HASH"},
+        {"AttributeName": "sk", "KeyType": "RANGE"},
+    ]
     tags = [{"Key": f"tag-{number}", "Value": "wert"} for number in range(12)]
-    client.create_table(TableName=name, AttributeDefinitions=attributes, KeySchema=schema, Tags=tags, **settings)
-    client.update_time_to_live(TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"})
+    client.create_table(
+        TableName=name, AttributeDefinitions=attributes, KeySchema=schema, Tags=tags, **settings
+    )
+    client.update_time_to_live(
+        TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"}
+    )
     recovery = {"PointInTimeRecoveryEnabled": True}
     client.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=recovery)
     table = Table(shell.aws, name)
@@ -205,7 +247,7 @@ def test_settings(shell: Shell, settings: dict[str, Any]) -> None:
 
 
 def test_like_another_table(shell: Shell) -> None:
-    """With --like the new table is made like a table that is there."""
+    """With --like, the new table has the settings of an existing table."""
     table = Table.create(shell.aws, "plain")
     table.put({"id": {"S": "a"}})
     Table.create(shell.aws, "model", TableClass="STANDARD_INFREQUENT_ACCESS")
@@ -220,7 +262,7 @@ def test_like_another_table(shell: Shell) -> None:
 
 
 def settings_of(client: Any, name: str) -> dict[str, Any]:
-    """All that must be alike in two tables, but their streams."""
+    """Returns everything that must be equal in two tables, except their streams."""
     found = client.describe_table(TableName=name)["Table"]
     fields = ("IndexName", "KeySchema", "Projection")
     throughput = ("ReadCapacityUnits", "WriteCapacityUnits")
@@ -234,9 +276,12 @@ def settings_of(client: Any, name: str) -> dict[str, Any]:
         "key": found["KeySchema"],
         "attributes": sorted(found["AttributeDefinitions"], key=str),
         "global": [
-            [index[field] for field in fields] + capacity(index) for index in found.get("GlobalSecondaryIndexes", [])
+            [index[field] for field in fields] + capacity(index)
+            for index in found.get("GlobalSecondaryIndexes", [])
         ],
-        "local": [[index[field] for field in fields] for index in found.get("LocalSecondaryIndexes", [])],
+        "local": [
+            [index[field] for field in fields] for index in found.get("LocalSecondaryIndexes", [])
+        ],
         "billing": found.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED"),
         "capacity": capacity(found),
         "class": found.get("TableClassSummary", {}).get("TableClass"),

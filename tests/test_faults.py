@@ -1,4 +1,5 @@
-"""Faults between the function and S3, and functions that die: once it is well again the archive equals the table's history."""
+"""Faults between the function and S3, and functions that are killed: after recovery, the archive
+equals the table's history."""
 
 import json
 import os
@@ -21,9 +22,9 @@ from urllib.parse import urlsplit
 import pytest
 from obstore.store import S3Store as Objects
 
-from stream_backup.archive import Archive
-from stream_backup.handler import Handler, make_handler
-from stream_backup.s3 import S3Store
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.s3 import S3Store
+from stream_backup.capture.batch import Handler, make_handler
 from tests.event_source_mapping import Clock, EventSourceMapping, Killed
 from tests.journal import SCHEMA, Journal, check_equal, restored
 from tests.servers import ACCESS_KEY, REGION, SECRET_KEY, Aws, environment
@@ -31,18 +32,21 @@ from tests.servers import ACCESS_KEY, REGION, SECRET_KEY, Aws, environment
 pytestmark = pytest.mark.server
 
 FAULTS = ("slow down", "internal error", "reset", "answer lost", "hang", "late")
-"""What may become of a put. `reset`: S3 never sees it. `answer lost`: it is done, and nobody hears of it. `late`: it is done
-long after whoever asked for it has gone away and asked again."""
+"""What may happen to a put. `reset`: S3 never receives it. `answer lost`: it is done, but the
+client does not receive the answer. `late`: it is done long after the client has given up and
+retried."""
 
 PATIENCE = 0.4
-"""Seconds the function waits for S3 in these tests; a put that hangs or is late takes three times that."""
+"""Seconds that the function waits for S3 in these tests. A put that hangs or is late takes three
+times as long."""
 
 ERRORS = {"slow down": (503, b"SlowDown"), "internal error": (500, b"InternalError")}
 
 
 @dataclass
 class Weather:
-    """What the next put meets: `spells` are (how many puts, the share of them that meets a fault), and then it is well."""
+    """The faults of the following puts. `spells` are (number of puts, share of them with a fault).
+    After the spells, there are no faults."""
 
     spells: list[tuple[int, float]] = field(default_factory=list)
     kinds: tuple[str, ...] = FAULTS
@@ -50,10 +54,10 @@ class Weather:
     puts: int = 0
     met: Counter[str] = field(default_factory=Counter)
     on_put: Callable[[int], object] = lambda number: None
-    """Is told each put's number before it goes on."""
+    """Called with the number of each put before the put is processed."""
 
     late: int = 0
-    """Puts that nobody waits for any more, and that are still to come."""
+    """The number of puts that are still running although no client waits for them."""
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -83,7 +87,7 @@ class Weather:
 
 @contextmanager
 def faulty(upstream: str, weather: Weather) -> Iterator[str]:
-    """A proxy before `upstream` in which puts meet the weather."""
+    """Starts a proxy in front of `upstream` that applies the faults to puts."""
     target = urlsplit(upstream).netloc
 
     class Between(BaseHTTPRequestHandler):
@@ -103,7 +107,7 @@ def faulty(upstream: str, weather: Weather) -> Iterator[str]:
             else:
                 found = None if fault == "reset" else self.forward(body)
             if fault or not found:
-                self.close_connection = True  # without a word
+                self.close_connection = True  # closes without an answer
             else:
                 self.answer(*found)
 
@@ -123,7 +127,7 @@ def faulty(upstream: str, weather: Weather) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class has this name
             pass
 
     class Server(ThreadingHTTPServer):
@@ -131,7 +135,7 @@ def faulty(upstream: str, weather: Weather) -> Iterator[str]:
         request_queue_size = 128
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """Whoever asked has hung up."""
+            """Does nothing: the client has closed the connection."""
 
     server = Server(("127.0.0.1", 0), Between)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -148,7 +152,7 @@ def faulty(upstream: str, weather: Weather) -> Iterator[str]:
 
 @dataclass
 class World:
-    """A table's journal of the last minutes, and its archive at ministack."""
+    """A table's journal of the last minutes, and its archive on ministack."""
 
     aws: Aws
     weather: Weather
@@ -162,7 +166,8 @@ class World:
         return EventSourceMapping(function, Clock(self.journal.now + 1), **settings)
 
     def handler(self, url: str) -> Handler:
-        """The real one, whose own tries are few and soon over, so that the mapping's are what counts."""
+        """Returns the real handler, with few and short retries of its own, so that the mapping's
+        retries matter."""
         objects = Objects(
             self.bucket,
             endpoint=url,
@@ -170,7 +175,11 @@ class World:
             client_options={"allow_http": True, "timeout": timedelta(seconds=PATIENCE)},
             retry_config={
                 "max_retries": 1,
-                "backoff": {"base": 2, "init_backoff": timedelta(milliseconds=5), "max_backoff": timedelta(milliseconds=20)},
+                "backoff": {
+                    "base": 2,
+                    "init_backoff": timedelta(milliseconds=5),
+                    "max_backoff": timedelta(milliseconds=20),
+                },
                 "retry_timeout": timedelta(seconds=2),
             },
             access_key_id=ACCESS_KEY,
@@ -184,8 +193,8 @@ class World:
 @pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
 @pytest.mark.parametrize("kind", FAULTS)
 def test_after_a_spell_of_faults(aws: Aws, kind: str, share: float) -> None:
-    """Whatever befalls S3 for a while, from one put in twenty to every one: when it is well again nothing is lost, nothing is
-    invented, and every answer is the table's history."""
+    """After any fault of S3, for between one in twenty puts and all of them, nothing is lost,
+    nothing is added, and every restore gives the table's history."""
     weather = Weather([(60, share)], kinds=(kind,))
     world = World(aws, weather)
     world.journal.fill(80, keys=12)
@@ -196,12 +205,13 @@ def test_after_a_spell_of_faults(aws: Aws, kind: str, share: float) -> None:
     if share == 1.0:
         assert len(mapping.calls) > 2
     check_answers(world)
-    if kind != "late":  # a put that comes after its own repetition comes after newer ones too: stamps decide
+    if kind != "late":  # a late put arrives after newer ones, so only the stamps give the order
         check_equal(world.archive, world.journal, ())
 
 
 def test_weather_of_every_kind(aws: Aws) -> None:
-    """Spells of all faults mixed, with lanes, and with more to write after it is well again."""
+    """The same holds with all faults mixed, with parallel lanes, and with more to write after
+    recovery."""
     weather = Weather([(60, 0.05), (60, 1.0), (60, 0.3)], random=Random(7))
     world = World(aws, weather)
     world.journal.fill(200, keys=25)
@@ -212,7 +222,8 @@ def test_weather_of_every_kind(aws: Aws) -> None:
 
 
 def check_answers(world: World) -> None:
-    """Nothing lost, nothing invented, every moment right; the order of writing is another matter."""
+    """Checks that nothing is lost, nothing is added, and every moment is correct, whatever the
+    order of the writes."""
     moments = world.journal.moments
     for moment in (moments[0], *moments[1:-1:7], moments[-1]):
         assert restored(world.archive, moment) == world.journal.at(moment), moment
@@ -224,7 +235,8 @@ def check_answers(world: World) -> None:
     assert len(written) == len(world.journal.records)
 
 
-# ------------------------------------------------------------------------------------------------- functions that die
+# -------------------------------------------------------------------------------------------------
+# functions that die
 
 PROCESS = """
 import json, sys
@@ -236,17 +248,23 @@ print(json.dumps(answer))
 
 @dataclass
 class Process:
-    """The function in a process of its own, as Lambda has it, which may be killed."""
+    """The function in its own process, as in Lambda, which may be killed."""
 
     world: World
     url: str
     running: subprocess.Popen[bytes] | None = None
 
     def __call__(self, event: dict[str, Any], context: Any) -> Any:
-        given = os.environ | environment(self.url) | {"STREAM_BACKUP_ARCHIVE": f"s3://{self.world.bucket}"}
+        given = (
+            os.environ
+            | environment(self.url)
+            | {"STREAM_BACKUP_ARCHIVE": f"s3://{self.world.bucket}"}
+        )
         pipes = subprocess.PIPE
         command = [sys.executable, "-c", PROCESS]
-        with subprocess.Popen(command, stdin=pipes, stdout=pipes, stderr=pipes, env=given) as self.running:
+        with subprocess.Popen(
+            command, stdin=pipes, stdout=pipes, stderr=pipes, env=given
+        ) as self.running:
             out, _ = self.running.communicate(json.dumps(event).encode())
         if self.running.returncode:
             raise Killed
@@ -258,8 +276,8 @@ class Process:
 
 
 def test_killed_in_the_middle_of_a_batch(aws: Aws) -> None:
-    """A function killed while it writes a batch, twice over, leaves a half-written batch that is delivered again; no answer is
-    wrong, and in the end not even the order is."""
+    """A function that is killed twice while it writes a batch leaves a partly written batch, which
+    is delivered again. Every restore is then correct, and even the order of the writes."""
     weather = Weather()
     world = World(aws, weather)
     world.journal.fill(100, keys=40)
@@ -275,7 +293,8 @@ def test_killed_in_the_middle_of_a_batch(aws: Aws) -> None:
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_two_copies_run_the_same_batch(aws: Aws, killed: bool) -> None:
-    """Two processes that write the same batch at the same time, one of which may die of it, leave no answer wrong."""
+    """Two processes that write the same batch at the same time, one of which may be killed, leave
+    every restore correct."""
     weather = Weather()
     world = World(aws, weather)
     world.journal.fill(100, keys=10)
@@ -290,6 +309,8 @@ def test_two_copies_run_the_same_batch(aws: Aws, killed: bool) -> None:
                 time.sleep(0.01)
             second = pool.submit(copies[1], event, None)
             assert second.result() == {"batchItemFailures": []}
-            assert isinstance(first.exception(), Killed) or first.result() == {"batchItemFailures": []}
+            assert isinstance(first.exception(), Killed) or first.result() == {
+                "batchItemFailures": []
+            }
     assert weather.puts > 100
     check_answers(world)

@@ -1,4 +1,5 @@
-"""Batches filled across shards: all but the last are full, and a shard is through when all of it is written."""
+"""Filling batches across slices: all batches but the last are full, and a slice is done when
+everything in it is written."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,14 @@ def step(shard: str, number: int) -> Step:
     return Step("put", f"{shard}{number:031x}", {}, b"{}")
 
 
-@given(st.lists(st.sampled_from("abc"), max_size=120), st.sets(st.integers(0, 119)), st.integers(1, 4))
-def test_every_step_once_and_a_shard_through_after_its_last(shards: list[str], poison: set[int], slack: int) -> None:
-    """Whatever order the shards' steps come in, and whichever cannot be written."""
+@given(
+    st.lists(st.sampled_from("abc"), max_size=120), st.sets(st.integers(0, 119)), st.integers(1, 4)
+)
+def test_every_step_once_and_a_shard_through_after_its_last(
+    shards: list[str], poison: set[int], slack: int
+) -> None:
+    """Every step is written once, and a slice without failures is done after its last step,
+    whatever the order of the steps."""
     steps = [step(shard, number) for number, shard in enumerate(shards)]
     left = {shard: [each for each in steps if each.name[0] == shard] for shard in "abc"}
     batches: list[Sequence[Step]] = []
@@ -41,7 +47,7 @@ def test_every_step_once_and_a_shard_through_after_its_last(shards: list[str], p
     for number, each in enumerate(steps):
         filler.add(each)
         for shard in set("abc"[:slack]) - ended - {later.name[0] for later in steps[number + 1 :]}:
-            filler.end(shard)  # its last was just added, or was long ago
+            filler.end(shard)  # its last step was just added, or long ago
             ended.add(shard)
     for shard in set("abc") - ended:
         filler.end(shard)
@@ -53,7 +59,7 @@ def test_every_step_once_and_a_shard_through_after_its_last(shards: list[str], p
 
 
 def test_many_threads() -> None:
-    """Nothing is lost or written twice, and every shard is through once."""
+    """With many threads, nothing is lost or written twice, and every slice is done once."""
     written: list[Step] = []
     through: list[str] = []
 

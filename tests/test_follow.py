@@ -1,5 +1,5 @@
-"""Reading a stream as Lambda would: every shard after its parent, every record at least once, none skipped, and where any
-may be gone an outage on record."""
+"""`follow` reads a stream as Lambda does: every shard after its parent, and every record at least
+once. Where records may have been lost, it records an outage."""
 
 import json
 from collections.abc import Callable
@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-import stream_backup.follow
-from stream_backup.archive import Archive
-from stream_backup.coverage import Outage, Stream
-from stream_backup.dynamodb import Answer
-from stream_backup.follow import RETENTION, Follower
-from stream_backup.memory import MemoryStore
-from stream_backup.meta import Meta
-from stream_backup.moment import from_iso, iso
-from stream_backup.shards import QUIET_READS, SETTLE, Shard, ready
+import stream_backup.capture.follow
+from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.aws.dynamodb import Answer
+from stream_backup.capture.follow import RETENTION, Follower
+from stream_backup.capture.shards import QUIET_READS, Shard, ready
+from stream_backup.core.moment import from_iso, iso
+from stream_backup.core.records import Outage, Stream
+from stream_backup.core.time_rule import SETTLE
+from stream_backup.progress import Silent
 
 START = 1_800_000_000
 LABEL = "2027-01-15T08:00:00.000"
@@ -26,8 +28,8 @@ ARN = f"arn:aws:dynamodb:us-east-1:111122223333:table/orders/stream/{LABEL}"
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shard that failed may be read again at once."""
-    monkeypatch.setattr(stream_backup.follow, "LONGEST_WAIT", 0.0)
+    """A shard that failed may be read again immediately."""
+    monkeypatch.setattr(stream_backup.capture.follow, "LONGEST_WAIT", 0.0)
 
 
 @dataclass
@@ -36,13 +38,13 @@ class FakeShard:
     closed: bool = False
     records: list[dict[str, Any]] = field(default_factory=list)
     trimmed: int = 0
-    """How many of its records are gone."""
+    """The number of its records that have expired."""
 
 
 @dataclass
 class FakeStreams:
-    """DynamoDB Streams as AWS documents it: pages of shards, iterators that expire, records that are trimmed, answers that
-    are empty although more is to come."""
+    """DynamoDB Streams as AWS documents it: pages of shards, iterators that expire, records that
+    are trimmed, and empty answers although more records follow."""
 
     now: int = START
     shards: dict[str, FakeShard] = field(default_factory=dict)
@@ -63,9 +65,14 @@ class FakeStreams:
         names = sorted(self.shards)
         rest = [name for name in names if name > ExclusiveStartShardId][: self.page]
         shards = [
-            {"ShardId": name} | ({"ParentShardId": parent} if (parent := self.shards[name].parent) else {}) for name in rest
+            {"ShardId": name}
+            | ({"ParentShardId": parent} if (parent := self.shards[name].parent) else {})
+            for name in rest
         ]
-        description: dict[str, Any] = {"Shards": shards, "StreamStatus": "ENABLED" if self.enabled else "DISABLED"}
+        description: dict[str, Any] = {
+            "Shards": shards,
+            "StreamStatus": "ENABLED" if self.enabled else "DISABLED",
+        }
         if rest and rest[-1] != names[-1]:
             description["LastEvaluatedShardId"] = rest[-1]
         return {"StreamDescription": description}
@@ -102,7 +109,7 @@ class FakeStreams:
         return {"Records": found} | ({} if ended else {"NextShardIterator": following})
 
     def write(self, shard: str, *keys: str) -> None:
-        """Changes of these items, a second apart."""
+        """Writes a change of each of these items, one second apart."""
         for key in keys:
             self.now += 1
             self.sequence += 1
@@ -112,7 +119,10 @@ class FakeStreams:
                 "NewImage": image,
                 "SequenceNumber": str(10**20 + self.sequence),
             }
-            data |= {"ApproximateCreationDateTime": float(self.now), "StreamViewType": "NEW_AND_OLD_IMAGES"}
+            data |= {
+                "ApproximateCreationDateTime": float(self.now),
+                "StreamViewType": "NEW_AND_OLD_IMAGES",
+            }
             self.shards[shard].records.append({"eventName": "INSERT", "dynamodb": data})
 
 
@@ -122,12 +132,12 @@ def failure(code: str, operation: str) -> ClientError:
 
 @dataclass
 class Sink:
-    """The handler: keeps what it is given, and answers as `answer` says."""
+    """A handler that keeps the records that it receives. `answer` decides which of them fail."""
 
     delivered: list[str] = field(default_factory=list)
     batches: list[list[str]] = field(default_factory=list)
     answer: Callable[[list[str]], list[str]] = lambda keys: []
-    """Keys of a batch → keys that failed."""
+    """Takes the keys of a batch and returns the keys that failed."""
 
     def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         records = event["Records"]
@@ -137,8 +147,21 @@ class Sink:
         failed = self.answer(keys)
         first = min((keys.index(key) for key in failed), default=len(keys))
         self.delivered += keys[:first]
-        sequences = {key: record["dynamodb"]["SequenceNumber"] for key, record in zip(keys, records, strict=True)}
+        sequences = {
+            key: record["dynamodb"]["SequenceNumber"]
+            for key, record in zip(keys, records, strict=True)
+        }
         return {"batchItemFailures": [{"itemIdentifier": sequences[key]} for key in failed]}
+
+
+@dataclass
+class Noting(Silent):
+    """Keeps the notes that are reported."""
+
+    said: list[str]
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
 
 
 @dataclass
@@ -149,18 +172,18 @@ class World:
     recorded: int = START
 
     def __post_init__(self) -> None:
-        self.meta = Meta(Archive(MemoryStore(lambda: self.streams.now), "", "orders"))
+        self.meta = Catalog(Archive(MemoryStore(lambda: self.streams.now), "", "orders"))
 
     def follower(self) -> Follower:
-        """One run of `follow`, begun."""
+        """Returns one run of `follow`, already started."""
         stream = Stream(LABEL, ARN, "id", START, True, "follow", self.recorded)
         dynamodb: Any = self.streams
-        found = Follower(dynamodb, self.meta, stream, self.sink, self.said.append)
+        found = Follower(dynamodb, self.meta, stream, self.sink, Noting(self.said))
         found.start()
         return found
 
     def read(self, rounds: int = 20, follower: Follower | None = None) -> Follower:
-        """Reads for so many rounds, keeps the checkpoint and stops."""
+        """Reads for `rounds` rounds, writes the checkpoint, and stops."""
         follower = follower or self.follower()
         for _ in range(rounds):
             follower.round()
@@ -178,7 +201,7 @@ def world() -> World:
 
 
 def test_one_shard(world: World) -> None:
-    """Every record of a shard is delivered once, in its order, however many answers it takes."""
+    """Every record of a shard is delivered once and in order, however many answers that takes."""
     world.streams.shards["a"] = FakeShard()
     keys = [str(number) for number in range(10)]
     world.streams.write("a", *keys)
@@ -189,9 +212,12 @@ def test_one_shard(world: World) -> None:
 
 
 def test_parents_come_first(world: World) -> None:
-    """No record of a shard is delivered before all of its parent's, through splits and grandchildren."""
+    """No record of a shard is delivered before all records of its parent, including across splits
+    and grandchildren."""
     shards = {"c": None, "b1": "c", "b2": "c", "a": "b1", "z": "b2"}
-    world.streams.shards = {name: FakeShard(parent, closed=name in ("c", "b1", "b2")) for name, parent in shards.items()}
+    world.streams.shards = {
+        name: FakeShard(parent, closed=name in ("c", "b1", "b2")) for name, parent in shards.items()
+    }
     for number in range(5):
         for name in shards:
             world.streams.write(name, f"{name}-{number}")
@@ -204,8 +230,12 @@ def test_parents_come_first(world: World) -> None:
 
 
 def test_ready_shards() -> None:
-    """A shard may be begun when its parent is done or gone, and neither twice nor after it is done."""
-    shards = {name: Shard(name, parent) for name, parent in {"a": None, "b": "a", "c": "gone", "d": "b"}.items()}
+    """A shard can be started when its parent is done or gone. It is not started twice, nor after it
+    is done."""
+    shards = {
+        name: Shard(name, parent)
+        for name, parent in {"a": None, "b": "a", "c": "gone", "d": "b"}.items()
+    }
     assert [shard.name for shard in ready(shards, set(), {})] == ["a", "c"]
     assert [shard.name for shard in ready(shards, {"a"}, {"c": 1})] == ["b"]
     assert [shard.name for shard in ready(shards, {"a", "b"}, {"c": 1})] == ["d"]
@@ -213,7 +243,7 @@ def test_ready_shards() -> None:
 
 
 def test_all_pages_of_shards(world: World) -> None:
-    """A stream of 250 shards, described a hundred at a time, is read whole."""
+    """A stream of 250 shards, described 100 at a time, is read completely."""
     world.streams.shards = {f"shard-{number:03}": FakeShard() for number in range(250)}
     for name in world.streams.shards:
         world.streams.write(name, name)
@@ -222,7 +252,8 @@ def test_all_pages_of_shards(world: World) -> None:
 
 
 def test_an_empty_answer_is_not_the_end(world: World) -> None:
-    """GetRecords may answer empty in the middle of a shard: nothing is claimed until it has done so several times."""
+    """GetRecords may return an empty answer in the middle of a shard, so `caught_up` does not
+    advance until it has done so several times."""
     world.streams.shards["a"] = FakeShard()
     world.streams.write("a", "x")
     world.streams.empty_answers = 3
@@ -235,7 +266,8 @@ def test_an_empty_answer_is_not_the_end(world: World) -> None:
 
 
 def test_nothing_is_read_before_the_first_round(world: World) -> None:
-    """In the second in which the stream was switched on nothing is claimed of that very second."""
+    """In the second in which the stream was switched on, `caught_up` does not include that
+    second."""
     world.streams.now = from_iso(LABEL)
     follower = world.follower()
     follower.start()
@@ -243,14 +275,16 @@ def test_nothing_is_read_before_the_first_round(world: World) -> None:
 
 
 def test_caught_up_in_a_quiet_stream(world: World) -> None:
-    """A quiet stream is caught up with AWS's clock, less the seconds a change is given to show up."""
+    """In a quiet stream, `caught_up` is AWS's clock minus the seconds after which a change is
+    expected to be readable."""
     world.streams.shards["a"] = FakeShard()
     world.streams.now += 1000
     assert world.read(8).caught_up == START + 1000 - SETTLE
 
 
 def test_caught_up_in_a_busy_stream(world: World) -> None:
-    """A shard in which something always comes advances with its records, and the slowest shard decides."""
+    """In a shard that always has new records, `caught_up` advances with the records, and the
+    slowest shard decides."""
     world.streams.shards = {"a": FakeShard(), "b": FakeShard()}
     follower = world.follower()
     for number in range(30):
@@ -261,7 +295,8 @@ def test_caught_up_in_a_busy_stream(world: World) -> None:
 
 
 def test_caught_up_never_passes_what_is_not_delivered(world: World) -> None:
-    """Neither the clock nor another shard moves `caught_up` past a record that has not been written."""
+    """Neither the clock nor another shard advances `caught_up` past a record that has not been
+    written."""
     world.streams.shards = {"a": FakeShard(), "b": FakeShard()}
     world.streams.write("a", "x", "poison", "y")
     stuck = int(world.streams.shards["a"].records[1]["dynamodb"]["ApproximateCreationDateTime"])
@@ -276,7 +311,8 @@ def test_caught_up_never_passes_what_is_not_delivered(world: World) -> None:
 
 
 def test_a_new_child_claims_nothing(world: World) -> None:
-    """Between the end of a shard and the first answer of its child the clock is not believed."""
+    """Between the end of a shard and the first answer of its child, the clock does not advance
+    `caught_up`."""
     world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a")}
     world.streams.write("a", "x")
     world.streams.write("b", "y")
@@ -290,9 +326,12 @@ def test_a_new_child_claims_nothing(world: World) -> None:
 
 
 def test_a_child_not_begun_holds_the_others_back(world: World) -> None:
-    """Nor is what a quiet shard has reached claimed in the round in which another ended, whose child is yet to be read."""
+    """A quiet shard does not advance `caught_up` in the round in which another shard ended whose
+    child has not been read yet."""
     world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a"), "quiet": FakeShard()}
-    world.streams.write("a", *(f"x-{number}" for number in range(QUIET_READS * world.streams.per_answer)))
+    world.streams.write(
+        "a", *(f"x-{number}" for number in range(QUIET_READS * world.streams.per_answer))
+    )
     world.streams.write("b", "y")
     written = world.streams.now
     world.streams.now += 500
@@ -303,7 +342,8 @@ def test_a_child_not_begun_holds_the_others_back(world: World) -> None:
 
 
 def test_partial_batch(world: World) -> None:
-    """After a partial answer the batch goes on at the first failed record, and nothing after it counts as delivered."""
+    """After a partial answer, the batch resumes at the first failed record, and no record after it
+    counts as delivered."""
     world.streams.shards["a"] = FakeShard()
     world.streams.per_answer = 100
     world.streams.write("a", "1", "2", "3", "4", "5")
@@ -318,7 +358,7 @@ def test_partial_batch(world: World) -> None:
 
 
 def test_progress_is_not_being_stuck(world: World) -> None:
-    """A batch that comes through bit by bit does not count as one that fails again and again."""
+    """A batch that is written in several parts does not count as failing repeatedly."""
     world.streams.shards["a"] = FakeShard()
     world.streams.per_answer = 100
     world.streams.write("a", *map(str, range(10)))
@@ -332,10 +372,14 @@ def test_progress_is_not_being_stuck(world: World) -> None:
 
 
 def test_answer_that_names_no_record(world: World) -> None:
-    """An answer that names a record not in the batch fails the whole batch, as Lambda has it."""
+    """An answer that names a record that is not in the batch fails the whole batch, as in
+    Lambda."""
     world.streams.shards["a"] = FakeShard()
     world.streams.write("a", "1", "2")
-    answers: list[dict[str, Any]] = [{"batchItemFailures": [{"itemIdentifier": "no such"}]}, {"batchItemFailures": []}]
+    answers: list[dict[str, Any]] = [
+        {"batchItemFailures": [{"itemIdentifier": "no such"}]},
+        {"batchItemFailures": []},
+    ]
     follower = world.follower()
     follower.handle = lambda event, context: answers.pop(0)
     follower.round()
@@ -345,7 +389,7 @@ def test_answer_that_names_no_record(world: World) -> None:
 
 
 def test_handler_that_raises(world: World) -> None:
-    """A handler that raises is called again with the same records, and the reason is told."""
+    """A handler that raises is called again with the same records, and the error is reported."""
     world.streams.shards["a"] = FakeShard()
     world.streams.write("a", "1", "2")
     failures = iter([True, True, False])
@@ -363,7 +407,7 @@ def test_handler_that_raises(world: World) -> None:
 
 
 def test_other_shards_go_on(world: World) -> None:
-    """A shard that is stuck holds up no other."""
+    """A shard that is stuck does not block other shards."""
     world.streams.shards = {"a": FakeShard(), "b": FakeShard()}
     world.streams.write("a", "poison")
     world.streams.write("b", *map(str, range(10)))
@@ -373,7 +417,7 @@ def test_other_shards_go_on(world: World) -> None:
 
 
 def test_expired_iterator(world: World) -> None:
-    """An iterator that has expired is fetched again, after the last record that was read."""
+    """An expired iterator is replaced by one that starts after the last record that was read."""
     world.streams.shards["a"] = FakeShard()
     world.streams.write("a", "1", "2")
     follower = world.read(2)
@@ -385,7 +429,7 @@ def test_expired_iterator(world: World) -> None:
 
 
 def test_a_second_run_goes_on(world: World) -> None:
-    """Another `follow` goes on after the last delivered record, and does not deliver anything again."""
+    """A second `follow` resumes after the last delivered record and delivers nothing again."""
     world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a")}
     world.streams.write("a", "1", "2", "3", "4")
     world.read(1)
@@ -399,7 +443,7 @@ def test_a_second_run_goes_on(world: World) -> None:
 
 
 def test_a_stuck_run_goes_on_at_the_failed_record(world: World) -> None:
-    """What was not written when a run stopped is the first thing the next one delivers."""
+    """The record that a run could not write is the first one that the next run delivers."""
     world.streams.shards["a"] = FakeShard()
     world.streams.write("a", "1", "poison", "3")
     world.sink.answer = lambda keys: [key for key in keys if key == "poison"]
@@ -410,7 +454,8 @@ def test_a_stuck_run_goes_on_at_the_failed_record(world: World) -> None:
 
 
 def test_trimmed_records_are_an_outage(world: World) -> None:
-    """Records that are gone before they were read are an outage from the last certain second on, and reading goes on."""
+    """Records that expired before they were read are an outage from the last certain second on, and
+    reading continues."""
     world.streams.shards["a"] = FakeShard()
     world.streams.write("a", "1", "2")
     caught_up = world.read().caught_up
@@ -425,7 +470,7 @@ def test_trimmed_records_are_an_outage(world: World) -> None:
 
 
 def test_a_shard_that_expired_unread_is_an_outage(world: World) -> None:
-    """A shard that went before it was read to its end is an outage; its children are read."""
+    """A shard that expired before it was read to its end is an outage. Its descendants are read."""
     world.streams.shards["a"] = FakeShard()
     world.streams.write("a", "1")
     caught_up = world.read().caught_up
@@ -438,7 +483,8 @@ def test_a_shard_that_expired_unread_is_an_outage(world: World) -> None:
 
 
 def test_a_day_in_which_nobody_read_is_an_outage(world: World) -> None:
-    """A shard nobody has read anything of yet may have lost its first records, and no error tells: a day is an outage."""
+    """If nothing of a shard has been read for a day, its first records may be lost without an
+    error, so this is an outage."""
     world.streams.shards["a"] = FakeShard()
     world.read(0)
     world.streams.write("a", "1", "2", "3")
@@ -451,7 +497,7 @@ def test_a_day_in_which_nobody_read_is_an_outage(world: World) -> None:
 
 
 def test_less_than_a_day_is_none(world: World) -> None:
-    """A reader that was away for less than a day has lost nothing."""
+    """A reader that was stopped for less than a day has lost nothing."""
     world.streams.shards["a"] = FakeShard()
     world.streams.write("a", "1")
     world.read()
@@ -463,7 +509,8 @@ def test_less_than_a_day_is_none(world: World) -> None:
 
 
 def test_a_child_begun_a_day_late_is_an_outage(world: World) -> None:
-    """The child of a shard that was stuck for a day may have lost its first records."""
+    """The child of a shard that was stuck for a day may have lost its first records, so this is an
+    outage."""
     world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a")}
     world.streams.write("a", "1")
     world.streams.write("b", "2", "3")
@@ -478,7 +525,8 @@ def test_a_child_begun_a_day_late_is_an_outage(world: World) -> None:
 
 
 def test_enabled_a_day_before_the_first_read(world: World) -> None:
-    """What happened before the stream was taken into use counts for nothing, a day after it for an outage."""
+    """Shards that expired before the stream was enabled do not count. A first read more than a day
+    after that is an outage."""
     world.recorded = START + RETENTION * 3
     world.streams.now = world.recorded + 3600
     world.streams.shards = {"b": FakeShard("expired long ago")}
@@ -492,7 +540,8 @@ def test_enabled_a_day_before_the_first_read(world: World) -> None:
 
 
 def test_switched_off_and_read_to_the_end(world: World) -> None:
-    """A stream that is off and read to its end is drained, not before, and it stays so in the next run, days later too."""
+    """A stream that is off is drained only after it has been read to its end. It stays drained in
+    the next run, even days later."""
     world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a", closed=True)}
     world.streams.enabled = False
     world.streams.write("a", "1")
@@ -503,30 +552,33 @@ def test_switched_off_and_read_to_the_end(world: World) -> None:
     world.read(5, follower)
     assert follower.drained
     assert world.sink.delivered == ["1", "2"]
-    kept = world.meta.checkpoint(LABEL)
+    kept = world.meta.follow_checkpoint(LABEL)
     assert kept
-    assert kept["drained"]
+    assert kept.drained
     world.streams.now += 2 * RETENTION
     assert world.read().drained
     assert world.outages == []
 
 
 def test_checkpoint(world: World) -> None:
-    """A checkpoint is plain JSON that says up to which second all is written, and names each shard's last record."""
+    """A checkpoint is plain JSON with the second up to which everything is written, and the last
+    record of each shard."""
     world.streams.shards["a"] = FakeShard()
     world.streams.write("a", "1", "2")
     world.read()
-    kept = world.meta.checkpoint(LABEL)
-    assert kept == json.loads(json.dumps(kept))
+    kept = world.meta.follow_checkpoint(LABEL)
     assert kept
+    stored = kept.record()
+    assert stored == json.loads(json.dumps(stored))
     last = world.streams.shards["a"].records[1]["dynamodb"]["SequenceNumber"]
-    assert kept["shards"] == {"a": {"done": False, "parent": None, "position": last}}
-    assert kept["caught_up"] <= iso(world.streams.now)
-    assert kept["running"] is False
+    assert stored["shards"] == {"a": {"done": False, "parent": None, "position": last}}
+    assert stored["caught_up"] <= iso(world.streams.now)
+    assert kept.running is False
 
 
 def test_done_shards_are_forgotten(world: World) -> None:
-    """A checkpoint does not grow for ever: a shard that is gone, and whose children are too, is dropped from it."""
+    """A checkpoint does not grow without limit: a shard that is gone, and whose children are gone
+    too, is removed from it."""
     names = [f"shard-{number:03}" for number in range(50)]
     for parent, name in zip([None, *names], names, strict=False):
         kept_parent = {parent: world.streams.shards[parent]} if parent else {}
@@ -535,15 +587,15 @@ def test_done_shards_are_forgotten(world: World) -> None:
         world.streams.shards = {name: FakeShard(parent), **kept_parent}
         world.streams.write(name, name)
         world.read(2)
-    kept = world.meta.checkpoint(LABEL)
+    kept = world.meta.follow_checkpoint(LABEL)
     assert kept
-    assert len(kept["shards"]) <= 3
+    assert len(kept.shards) <= 3
     assert world.sink.delivered == names
     assert world.outages == []
 
 
 def test_other_errors_are_not_swallowed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What AWS says that is no matter of time or trimming goes up."""
+    """AWS errors that are not about expired iterators or trimmed records are raised."""
     world.streams.shards["a"] = FakeShard()
 
     def denied(**_: Any) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Law 10: what format 1 stored stays readable for ever, and today's code writes the very same."""
+"""Law 10: everything that was stored in format 1 stays readable, and the present code writes the
+same bytes."""
 
 import json
 from base64 import b64decode
@@ -6,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from stream_backup.archive import Archive
-from stream_backup.change import Change
-from stream_backup.item import encode
-from stream_backup.key import key_hash
-from stream_backup.memory import MemoryStore
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.core.change import Change
+from stream_backup.core.item import encode
+from stream_backup.core.key import key_hash
 from tests.golden.make import GOLDEN, changes, schema_of, stored
 
 FILES: dict[str, Any] = json.loads(GOLDEN.with_name("format-1.json").read_text())
@@ -19,13 +20,13 @@ each = pytest.mark.parametrize("name", sorted(FILES))
 
 
 def test_same_bytes_are_written() -> None:
-    """Today's code writes every kind of version byte for byte as the first release did."""
+    """The present code writes every kind of version byte for byte as the first release did."""
     assert {name: stored(change) for name, change in changes().items()} == FILES
 
 
 @each
 def test_readable(name: str) -> None:
-    """A stored version reads back as the change it was, from its bytes and metadata alone."""
+    """A stored version is read back as the same change, from its bytes and metadata alone."""
     old = FILES[name]
     change = Change.stored(b64decode(old["payload"]), old["metadata"], schema_of(old["key"]))
     assert key_hash(change.key) == old["name"]
@@ -35,7 +36,8 @@ def test_readable(name: str) -> None:
 
 @each
 def test_readable_in_place(name: str) -> None:
-    """An archive that holds a stored version under its name reads it, with and without the table's schema."""
+    """A stored version is readable in an archive under its name, with and without the table's
+    schema."""
     old = FILES[name]
     store = MemoryStore(lambda: 1795240000)
     store.put(f"T/{old['name']}", b64decode(old["payload"]), old["metadata"])
@@ -47,21 +49,22 @@ def test_readable_in_place(name: str) -> None:
 
 @each
 def test_what_a_listing_shows(name: str) -> None:
-    """A listing alone tells a tombstone by its zero bytes, unless its key was too long for metadata."""
+    """A listing alone shows a tombstone by its zero bytes, unless its key was too long for the
+    metadata."""
     size = len(b64decode(FILES[name]["payload"]))
     removed = FILES[name]["metadata"]["kind"] == "remove"
     assert (size == 0) == (removed and name != "remove_long")
 
 
 def test_body_is_the_item_and_nothing_else() -> None:
-    """A body is canonical DynamoDB JSON without a wrapper, so any tool can read it."""
+    """A body is canonical DynamoDB JSON without a wrapper, so that any tool can read it."""
     body = b64decode(FILES["composite_key"]["payload"])
     assert body == b'{"pk":{"S":"user#1"},"sk":{"N":"42"},"total":{"N":"19.9"}}'
     assert body == encode(json.loads(body))
 
 
 def test_metadata_by_hand() -> None:
-    """The names and spellings of a stamp are those the format document gives."""
+    """The names and values of a stamp are those in the format document."""
     assert FILES["ttl_expiry"]["metadata"] == {
         "format": "1",
         "kind": "remove",

@@ -1,4 +1,5 @@
-"""The function: a batch of stream records in, versions in the archive and a partial-batch response out."""
+"""The function: it receives a batch of stream records, writes versions to the archive, and returns
+a partial-batch response."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,11 +10,11 @@ from typing import Any
 import pytest
 
 from stream_backup import handler as module
-from stream_backup.archive import Archive
-from stream_backup.batch import WRITERS
-from stream_backup.handler import RESERVE_MS, Handler, make_handler
-from stream_backup.item import encode
-from stream_backup.memory import MemoryStore
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.capture.batch import RESERVE_MS, Handler, make_handler
+from stream_backup.core.item import encode
 
 NOW = 1_795_231_960
 ARN = "arn:aws:dynamodb:eu-central-1:123456789012:table/{}/stream/2026-11-21T03:32:40.266"
@@ -22,7 +23,7 @@ _sequences = count(10**23)
 
 
 def record(key: str, value: str | None = "v", table: str = "orders") -> dict[str, Any]:
-    """One change: the item's new value, or its removal."""
+    """Returns one change: the item's new value, or its removal."""
     data: dict[str, Any] = {
         "ApproximateCreationDateTime": NOW,
         "Keys": {"id": {"S": key}},
@@ -33,7 +34,12 @@ def record(key: str, value: str | None = "v", table: str = "orders") -> dict[str
     if value is not None:
         data["NewImage"] = {"id": {"S": key}, "secret": {"S": value}}
     name = "REMOVE" if value is None else "MODIFY"
-    return {"eventID": "1", "eventName": name, "eventSourceARN": ARN.format(table), "dynamodb": data}
+    return {
+        "eventID": "1",
+        "eventName": name,
+        "eventSourceARN": ARN.format(table),
+        "dynamodb": data,
+    }
 
 
 def sequence(of: dict[str, Any]) -> str:
@@ -41,7 +47,7 @@ def sequence(of: dict[str, Any]) -> str:
 
 
 class Failing(MemoryStore):
-    """A bucket that refuses payloads with a certain word in them."""
+    """A bucket that refuses payloads that contain a certain word."""
 
     word: bytes | None = None
 
@@ -58,7 +64,7 @@ class Failing(MemoryStore):
 
 @dataclass
 class Context:
-    """Lambda's context: what is left of the invocation's time, which shrinks with each look."""
+    """Lambda's context: the remaining time, which decreases every time it is read."""
 
     left: float
     step: float = 0.0
@@ -75,11 +81,11 @@ def store() -> Failing:
 
 @pytest.fixture
 def handle(store: Failing) -> Handler:
-    return make_handler(lambda table: Archive(store, "", table))
+    return make_handler(lambda table: Archive(store, "", table), module.report)
 
 
 def values(store: MemoryStore, key: str, table: str = "orders") -> list[bytes]:
-    """The payloads of the item's versions in the order they were written."""
+    """Returns the payloads of the item's versions in the order in which they were written."""
     name = Archive(store, "", table).history({"id": {"S": key}}).name
     return [stored.payload for stored in store.objects.get(f"{table}/{name}", [])]
 
@@ -89,18 +95,31 @@ def body(key: str, value: str) -> bytes:
 
 
 def test_every_change_is_one_put_in_the_order_of_its_item(handle: Handler, store: Failing) -> None:
-    """A batch makes one PUT a change and no other request, and each item's changes are written in stream order."""
-    records = [record(f"k{number % 7}", None if number % 5 == 4 else str(number)) for number in range(70)]
+    """A batch makes one PUT per change and no other request, and each item's changes are written in
+    the order of the stream."""
+    records = [
+        record(f"k{number % 7}", None if number % 5 == 4 else str(number)) for number in range(70)
+    ]
     assert handle({"Records": records}, None) == {"batchItemFailures": []}
     assert store.requests == {"put": 70}
-    wanted = [b"" if number % 5 == 4 else body("k3", str(number)) for number in range(70) if number % 7 == 3]
+    wanted = [
+        b"" if number % 5 == 4 else body("k3", str(number))
+        for number in range(70)
+        if number % 7 == 3
+    ]
     assert values(store, "k3") == wanted
 
 
 def test_a_failed_put_is_read_again_from_there(handle: Handler, store: Failing) -> None:
-    """When a put fails the answer is the first record not written, nothing newer of its item is written, and the retry from
-    there leaves every item's newest version newest."""
-    records = [record("a", "1"), record("b", "bad"), record("a", "2"), record("b", "3"), record("c", "4")]
+    """When a put fails, the response names the first record that was not written, and nothing newer
+    of its item is written. After the retry, every item's newest version is the last one written."""
+    records = [
+        record("a", "1"),
+        record("b", "bad"),
+        record("a", "2"),
+        record("b", "3"),
+        record("c", "4"),
+    ]
     store.word = b"bad"
     answer = handle({"Records": records}, None)
     assert answer == {"batchItemFailures": [{"itemIdentifier": sequence(records[1])}]}
@@ -112,25 +131,31 @@ def test_a_failed_put_is_read_again_from_there(handle: Handler, store: Failing) 
 
 
 def test_a_bucket_that_is_away_is_left_alone(handle: Handler, store: Failing) -> None:
-    """Once a put has failed none is begun any more, of whatever item: only those under way may fail too."""
-    records = [record(f"k{number}", "bad") for number in range(10 * WRITERS)]
+    """After a put has failed, no other is started, whatever its item. Only puts that are already
+    running may also fail."""
+    records = [record(f"k{number}", "bad") for number in range(10 * CONCURRENCY)]
     store.word = b"bad"
-    assert handle({"Records": records}, None) == {"batchItemFailures": [{"itemIdentifier": sequence(records[0])}]}
-    assert 0 < len(store.refused) <= WRITERS
+    assert handle({"Records": records}, None) == {
+        "batchItemFailures": [{"itemIdentifier": sequence(records[0])}]
+    }
+    assert 0 < len(store.refused) <= CONCURRENCY
 
 
 def test_a_record_that_cannot_be_parsed_is_never_skipped(handle: Handler, store: Failing) -> None:
-    """A poison record fails its batch item, and nothing after it is written, for it may be of the same item."""
+    """A poison record is reported as failed, and nothing after it is written, because it may be of
+    the same item."""
     poison = record("a", "2")
     poison["dynamodb"]["NewImage"]["id"] = {"X": "?"}
     records = [record("a", "1"), poison, record("a", "3"), record("b", "4")]
-    assert handle({"Records": records}, None) == {"batchItemFailures": [{"itemIdentifier": sequence(poison)}]}
+    assert handle({"Records": records}, None) == {
+        "batchItemFailures": [{"itemIdentifier": sequence(poison)}]
+    }
     assert values(store, "a") == [body("a", "1")]
     assert values(store, "b") == []
 
 
 def test_a_record_without_a_sequence_number_fails_the_whole_batch(handle: Handler) -> None:
-    """An empty item identifier makes Lambda take the whole batch as failed."""
+    """An empty item identifier makes Lambda treat the whole batch as failed."""
     poison = record("a")
     del poison["dynamodb"]["SequenceNumber"]
     assert handle({"Records": [poison]}, None) == {"batchItemFailures": [{"itemIdentifier": ""}]}
@@ -141,7 +166,8 @@ def test_a_record_without_a_sequence_number_fails_the_whole_batch(handle: Handle
 def test_a_stream_without_new_images_is_refused(
     handle: Handler, store: Failing, caplog: pytest.LogCaptureFixture, view: str, value: str | None
 ) -> None:
-    """A stream of the wrong view type fails its batch, removals too, with an error that says which view it is."""
+    """A stream of the wrong view type fails its batch, including removals, with an error that names
+    the view type."""
     wrong = record("a", value)
     wrong["dynamodb"]["StreamViewType"] = view
     assert handle({"Records": [wrong]}, None)["batchItemFailures"]
@@ -150,7 +176,7 @@ def test_a_stream_without_new_images_is_refused(
 
 
 def test_it_stops_before_the_deadline(handle: Handler, store: Failing) -> None:
-    """When time runs out it reports the first record not written rather than be cut off."""
+    """When time runs out, the function stops and reports the first record that was not written."""
     records = [record("same", str(number)) for number in range(50)]
     context = Context(left=RESERVE_MS * 3, step=RESERVE_MS / 5)
     (failure,) = handle({"Records": records}, context)["batchItemFailures"]
@@ -160,15 +186,22 @@ def test_it_stops_before_the_deadline(handle: Handler, store: Failing) -> None:
 
 
 def test_each_record_goes_to_the_archive_of_its_own_table(handle: Handler, store: Failing) -> None:
-    """The table is read from each record's event source, not from the first one's."""
+    """The table is taken from each record's own event source."""
     handle({"Records": [record("a", "1", "users"), record("a", "2", "orders")]}, None)
-    assert (values(store, "a", "users"), values(store, "a", "orders")) == ([body("a", "1")], [body("a", "2")])
+    assert (values(store, "a", "users"), values(store, "a", "orders")) == (
+        [body("a", "1")],
+        [body("a", "2")],
+    )
 
 
 def test_metrics_are_embedded_and_contents_never_logged(
-    handle: Handler, store: Failing, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    handle: Handler,
+    store: Failing,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An invocation prints one EMF line of changes, tombstones, bytes, lag and failures, and no log shows what an item holds."""
+    """An invocation prints one line of EMF with changes, tombstones, bytes, lag, and failures, and
+    no log contains the content of an item."""
     store.word = b"topsecret"
     handle({"Records": [record("k", "1"), record("k", None), record("q", "topsecret")]}, None)
     said = capsys.readouterr().out
@@ -183,7 +216,7 @@ def test_metrics_are_embedded_and_contents_never_logged(
 
 
 def test_no_client_is_made_for_an_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The entry point makes its client once for an archive, however often it is invoked."""
+    """The entry point creates its client once per archive, however often it is invoked."""
     made: list[str] = []
 
     def opened(bucket: str, **_: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Law 1: the canonical spelling of an item loses nothing and depends on nothing but the item."""
+"""Law 1: the canonical encoding of an item loses nothing and depends only on the item."""
 
 import json
 from typing import Any
@@ -7,12 +7,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stream_backup.item import Item, decode, digest, encode
+from stream_backup.core.item import Item, decode, digest, encode
 from tests import strategies
 
 
 def tidy(value: Any) -> Any:
-    """The value with its sets in order, for a set has none."""
+    """Returns the value with its sets sorted, because sets have no order."""
     ((kind, content),) = value.items()
     if kind in ("SS", "NS", "BS"):
         return {kind: sorted(content)}
@@ -22,7 +22,12 @@ def tidy(value: Any) -> Any:
 
 
 @given(strategies.items)
-@example({"id": {"S": ""}, "m": {"M": {"": {"S": ""}, "b": {"L": [{"B": "AP8="}, {"BS": ["AQ==", "AA=="]}]}}}})
+@example(
+    {
+        "id": {"S": ""},
+        "m": {"M": {"": {"S": ""}, "b": {"L": [{"B": "AP8="}, {"BS": ["AQ==", "AA=="]}]}}},
+    }
+)
 @example({"n": {"N": "0." + "0" * 124 + "12345678901234567890123456789012345678"}})
 def test_round_trip(item: Item) -> None:
     """Law 1: decode(encode(item)) is the item, whatever types it nests."""
@@ -30,31 +35,43 @@ def test_round_trip(item: Item) -> None:
 
 
 @given(strategies.items)
-@example({"b": {"B": "aGVsbG8="}, "a": {"M": {"z": {"BS": ["AQ==", "AA=="]}, "y": {"NS": ["2", "10"]}}}})
+@example(
+    {"b": {"B": "aGVsbG8="}, "a": {"M": {"z": {"BS": ["AQ==", "AA=="]}, "y": {"NS": ["2", "10"]}}}}
+)
 def test_one_spelling(item: Item) -> None:
-    """Law 1: encode ignores attribute order at every level, set order, and whether binary is bytes or base64 text."""
+    """Law 1: encode does not depend on the order of attributes at any level, the order of sets, or
+    whether binary is bytes or base64 text."""
     assert encode(strategies.respelled_item(item)) == encode(item)
 
 
 @given(strategies.items)
 @example(
-    {"".join(map(chr, range(256))): {"S": "".join(map(chr, range(256)))}, "\uffff": {"S": "\u2028"}, "\U0001f600": {"S": ""}}
+    {
+        "".join(map(chr, range(256))): {"S": "".join(map(chr, range(256)))},
+        "\uffff": {"S": "\u2028"},
+        "\U0001f600": {"S": ""},
+    }
 )
 def test_the_spelling_is_that_of_the_standard_library(item: Item) -> None:
-    """Format 1 is what `json` writes with names sorted, no spaces and nothing escaped that need not be."""
+    """Format 1 is what `json` writes with sorted names, no spaces, and no unnecessary escapes."""
     tidied = {name: tidy(value) for name, value in item.items()}
-    assert encode(item) == json.dumps(tidied, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert (
+        encode(item)
+        == json.dumps(tidied, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    )
 
 
 def test_half_a_character_is_refused() -> None:
-    """UTF-8 has no lone surrogate, so no service sends one, and nothing could read it back."""
+    """A lone surrogate is refused: UTF-8 cannot encode it, so no service sends one, and nothing
+    could read it."""
     with pytest.raises(ValueError, match="str"):
         encode({"id": {"S": "\ud800"}})
 
 
 @given(strategies.items)
 def test_stable(item: Item) -> None:
-    """Encoding what was decoded gives the same bytes again, so the MD5 of a stored body is that of its item."""
+    """Encoding a decoded item gives the same bytes, so the MD5 of a stored body is the MD5 of its
+    item."""
     body = encode(item)
     assert encode(decode(body)) == body
     assert digest(encode(decode(body))) == digest(body)
@@ -63,13 +80,15 @@ def test_stable(item: Item) -> None:
 @given(strategies.items, strategies.items)
 def test_different_items_differ(one: Item, other: Item) -> None:
     """Equal bytes mean equal items."""
-    same = {name: tidy(value) for name, value in one.items()} == {name: tidy(value) for name, value in other.items()}
+    same = {name: tidy(value) for name, value in one.items()} == {
+        name: tidy(value) for name, value in other.items()
+    }
     assert (encode(one) == encode(other)) == same
 
 
 @given(strategies.items)
 def test_input_left_alone(item: Item) -> None:
-    """Encoding changes nothing of the item it was given."""
+    """Encoding does not change its input."""
     before = json.dumps(item)
     encode(item)
     assert json.dumps(item) == before
@@ -79,32 +98,44 @@ def test_input_left_alone(item: Item) -> None:
     ("item", "body"),
     [
         ({}, b"{}"),
-        ({"n": {"N": "1.10"}, "id": {"S": "é\u2028"}}, '{"id":{"S":"é\u2028"},"n":{"N":"1.10"}}'.encode()),
+        (
+            {"n": {"N": "1.10"}, "id": {"S": "é\u2028"}},
+            '{"id":{"S":"é\u2028"},"n":{"N":"1.10"}}'.encode(),
+        ),
         ({"B": {"B": b"\x00\xff"}}, b'{"B":{"B":"AP8="}}'),
         ({"s": {"SS": ["b", "a", "B"]}}, b'{"s":{"SS":["B","a","b"]}}'),
         ({"n": {"NULL": True}, "f": {"BOOL": False}}, b'{"f":{"BOOL":false},"n":{"NULL":true}}'),
-        ({"\U0001f600": {"L": []}, "\ufb01": {"M": {}}}, '{"\ufb01":{"M":{}},"\U0001f600":{"L":[]}}'.encode()),
+        (
+            {"\U0001f600": {"L": []}, "\ufb01": {"M": {}}},
+            '{"\ufb01":{"M":{}},"\U0001f600":{"L":[]}}'.encode(),
+        ),
     ],
 )
 def test_canonical_bytes(item: Item, body: bytes) -> None:
-    """Canonical JSON has sorted names (by code point), no spaces, UTF-8 unescaped, and numbers as they came."""
+    """Canonical JSON has sorted names (by code point), no spaces, unescaped UTF-8, and numbers as
+    they were received."""
     assert encode(item) == body
 
 
 def test_numbers_stay_text() -> None:
-    """A number of 38 digits, or one that ends in zero, is never rounded, shortened or made a float on its way."""
+    """A number with 38 digits, or with trailing zeros, is never rounded, shortened, or converted to
+    a float."""
     digits = "99999999999999999999999999999999999999"
-    assert decode(encode({"n": {"NS": [digits, "1.10", "-0." + digits]}}))["n"]["NS"] == ["-0." + digits, "1.10", digits]
+    assert decode(encode({"n": {"NS": [digits, "1.10", "-0." + digits]}}))["n"]["NS"] == [
+        "-0." + digits,
+        "1.10",
+        digits,
+    ]
 
 
 def test_multi_byte_characters_survive() -> None:
-    """Text of many multi-byte characters comes back whole, wherever a transport cuts the bytes."""
+    """Text with many multi-byte characters is decoded unchanged."""
     text = "€😀" * 20_000
     assert decode(encode({"t": {"S": text}})) == {"t": {"S": text}}
 
 
 def test_deep_nesting() -> None:
-    """DynamoDB nests 32 levels deep, and every level is put in order."""
+    """Every level of an item is sorted, to DynamoDB's maximum of 32 levels."""
     deep: Any = {"M": {"b": {"B": b"\x01"}, "a": {"SS": ["z", "y"]}}}
     for _ in range(32):
         deep = {"M": {"x": {"L": [deep]}}}
@@ -134,7 +165,8 @@ BROKEN: list[Any] = [
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_what_is_no_item_is_refused(broken: Any) -> None:
-    """Whatever is not an item in wire form is refused on the way in and on the way out."""
+    """Anything that is not an item in wire form is refused, both when encoding and when
+    decoding."""
     with pytest.raises((ValueError, TypeError)):
         encode(broken)
     with pytest.raises(ValueError, match=r"not an item|base64"):
@@ -143,7 +175,7 @@ def test_what_is_no_item_is_refused(broken: Any) -> None:
 
 @given(st.binary(max_size=30))
 def test_any_bytes_decode_or_are_refused(body: bytes) -> None:
-    """Foreign bytes raise ValueError and nothing else."""
+    """Invalid bytes raise only ValueError."""
     try:
         decode(body)
     except ValueError:
@@ -151,5 +183,5 @@ def test_any_bytes_decode_or_are_refused(body: bytes) -> None:
 
 
 def test_digest_is_md5() -> None:
-    """A body's digest is its MD5, as S3's ETag is."""
+    """The digest of a body is its MD5, like S3's ETag."""
     assert digest(b"") == "d41d8cd98f00b204e9800998ecf8427e"

@@ -1,4 +1,5 @@
-"""The function as Lambda runs it: packaged, in a process of its own, called by an event source mapping."""
+"""The function as Lambda runs it: packaged, in its own process, called by an event source
+mapping."""
 
 import io
 import time
@@ -8,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from stream_backup.archive import Archive
-from stream_backup.item import encode
-from stream_backup.key import KeySchema
+from stream_backup.archive.layout import Archive
+from stream_backup.core.item import encode
+from stream_backup.core.key import KeySchema
 from tests.cli import Shell
 from tests.servers import Aws, environment
 
@@ -19,7 +20,8 @@ PATIENCE = 60
 
 
 def package() -> bytes:
-    """The function's own code; what it depends on is in the stand-in's interpreter."""
+    """Returns a package of the function's own code. Its dependencies are installed in the
+    emulator's interpreter."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for path in sorted((ROOT / "stream_backup").glob("*.py")):
@@ -29,7 +31,8 @@ def package() -> bytes:
 
 @pytest.mark.server
 def test_changes_arrive_through_a_deployed_function(aws: Aws) -> None:
-    """Whatever is written to an enabled table arrives in the archive through a function in a process of its own."""
+    """Every change to an enabled table arrives in the archive through a function in its own
+    process."""
     bucket, table, function = aws.bucket(), f"orders-{uuid4().hex[:6]}", f"backup-{uuid4().hex[:6]}"
     shell = Shell(aws, f"s3://{bucket}/production")
     schema = KeySchema((("id", "S"),))
@@ -47,11 +50,16 @@ def test_changes_arrive_through_a_deployed_function(aws: Aws) -> None:
         Handler="stream_backup.handler.handler",
         Code={"ZipFile": package()},
         Timeout=30,
-        Environment={"Variables": {"STREAM_BACKUP_ARCHIVE": shell.archive or "", **environment(aws.url)}},
+        Environment={
+            "Variables": {"STREAM_BACKUP_ARCHIVE": shell.archive or "", **environment(aws.url)}
+        },
     )
     said = shell.done("enable", table, "--function", function, "--json").json
     assert said["mapping"]
-    assert shell.done("enable", table, "--function", function, "--json").json["mapping"] == said["mapping"]
+    assert (
+        shell.done("enable", table, "--function", function, "--json").json["mapping"]
+        == said["mapping"]
+    )
 
     key = {"id": {"S": "order-1"}}
     paid = key | {"total": {"N": "12.5"}, "state": {"S": "paid"}}
@@ -63,6 +71,8 @@ def test_changes_arrive_through_a_deployed_function(aws: Aws) -> None:
     deadline = time.monotonic() + PATIENCE
     while len(archive.history(key).versions) < 3 and time.monotonic() < deadline:
         time.sleep(0.2)
-    found = sorted(map(archive.read, archive.history(key).versions), key=lambda change: change.stamp.rank)
+    found = sorted(
+        map(archive.read, archive.history(key).versions), key=lambda change: change.stamp.rank
+    )
     assert [change.stamp.kind for change in found] == ["insert", "modify", "remove"]
     assert [change.body for change in found] == [encode(key), encode(paid), None]

@@ -1,4 +1,4 @@
-"""Laws 3 to 9 and 11, held against generated histories with the truth beside them."""
+"""Laws 4, 5, 7 and 9, checked on generated histories against a model that knows the truth."""
 
 import json
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from restore.plan import Rewind
 from restore.rewind import rewind
-from stream_backup.archive import History as Listed
-from stream_backup.coverage import Reader
-from stream_backup.item import digest, encode
-from stream_backup.key import key_hash
-from stream_backup.timeline import FOREVER
+from stream_backup.archive.layout import History as Listed
+from stream_backup.core.item import digest, encode
+from stream_backup.core.key import key_hash
+from stream_backup.core.records import ReaderKind
+from stream_backup.core.time_rule import FOREVER
 from tests import laws
 from tests.model import DAY, KEYS, NAMES, VALUES
 from tests.process import Inline
@@ -26,7 +26,7 @@ moments = st.sampled_from([0.0, 0.0, 0.4, 1.0, 2.6])
 choices = st.integers(0, 10**6)
 keys = st.integers(0, len(KEYS) - 1)
 values = st.integers(-2, len(VALUES) - 1)
-"""Of VALUES, by number; below zero a removal."""
+"""An index into VALUES; a negative number means a removal."""
 
 running: list[World] = []
 
@@ -38,30 +38,38 @@ def timeless() -> Iterator[None]:
 
 
 def encrypted(history: Listed, since: int) -> Listed:
-    """As it is listed where SSE-KMS encrypts what is written from then on: an ETag is no MD5 of the content."""
+    """Returns the history as a bucket lists it that encrypts with SSE-KMS from `since` on: an ETag
+    is not the MD5 of the content."""
     versions = (
-        version._replace(etag=digest(version.version_id.encode())) if version.written >= since else version
+        version._replace(etag=digest(version.version_id.encode()))
+        if version.written >= since
+        else version
         for version in history.versions
     )
     return history._replace(versions=tuple(versions))
 
 
 class History(RuleBasedStateMachine):
-    """What befalls a table and its archive. `lives`: streams go off and on, tables go and come; `late`: days pass."""
+    """What can happen to a table and its archive. `lives`: streams are switched off and on, and
+    tables are deleted and created. `late`: days pass."""
 
-    readers: tuple[Reader, ...] = ("function",)
+    readers: tuple[ReaderKind, ...] = ("function",)
     lives = False
     late = False
 
     @initialize(
         seed=choices,
-        skew=st.sampled_from([(0, 0), (2, 0), (-2, 0), (0, 2), (0, -2), (2, 2), (-2, -2), (1, -1), (-1, 1)]),
+        skew=st.sampled_from(
+            [(0, 0), (2, 0), (-2, 0), (0, 2), (0, -2), (2, 2), (-2, -2), (1, -1), (-1, 1)]
+        ),
         rows=st.lists(st.tuples(keys, values), max_size=4),
         known=st.booleans(),
         covered=st.booleans(),
         reader=choices,
     )
-    def begin(self, seed: int, skew: tuple[int, int], rows: Any, known: bool, covered: bool, reader: int) -> None:
+    def begin(
+        self, seed: int, skew: tuple[int, int], rows: Any, known: bool, covered: bool, reader: int
+    ) -> None:
         self.world = World(seed, *skew)
         running[:] = [self.world]
         self.checked = 0
@@ -117,7 +125,11 @@ class History(RuleBasedStateMachine):
 
     @rule(which=choices)
     def kill(self, which: int) -> None:
-        if self.world.processes and (process := self.world.processes[which % len(self.world.processes)]).kind != "switch":
+        if (
+            self.world.processes
+            and (process := self.world.processes[which % len(self.world.processes)]).kind
+            != "switch"
+        ):
             self.world.kill(process)
 
     @rule(failing=st.sampled_from([0.0, 0.0, 0.2]))
@@ -153,7 +165,9 @@ class History(RuleBasedStateMachine):
     def enable(self, reader: int, steps: int) -> None:
         self.world.step(self.world.enable(self.readers[reader % len(self.readers)]), steps)
 
-    @precondition(lambda self: self.lives and not self.world.ahead and not self.world.running("switch"))
+    @precondition(
+        lambda self: self.lives and not self.world.ahead and not self.world.running("switch")
+    )
     @rule(steps=st.sampled_from([3, 8, 999]))
     def disable(self, steps: int) -> None:
         self.world.step(self.world.disable(), steps)
@@ -186,15 +200,18 @@ class History(RuleBasedStateMachine):
         kms=st.sampled_from(["never", "later", "always"]),
     )
     def rewind(self, which: int, foreign: list[tuple[int, int]], kms: str) -> None:
-        """Law 9: a rewind of the live table to any exact moment gives what a restore into an empty table gives, but for the
-        rows that others changed after it was planned: those it leaves alone, and says so. It does not depend on ETags being
-        an MD5, nor on the bucket's encryption staying what it was at the moment."""
+        """Law 9: a rewind of the live table to any exact moment gives the same rows as a restore
+        into an empty table, except for rows that others changed after it was planned. It leaves
+        those unchanged and reports the ones that still differ. It does not depend on ETags being
+        MD5s, nor on the bucket's encryption being the same as at that moment."""
         world = self.world
         if world.model.rows is None:
             return
         world.quiet()
-        found = world.survey()
-        moments = [each for each in laws.exact_moments(world, found) if world.model.at(each[0]) is not None]
+        found = world.status_of()
+        moments = [
+            each for each in laws.exact_moments(world, found) if world.model.at(each[0]) is not None
+        ]
         if not moments or found.coverage.epochs[-1].end is not None:
             return
         moment, floor = moments[which % len(moments)]
@@ -223,8 +240,8 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def look(self) -> None:
-        """What is claimed right now is right, whatever is under way."""
-        found = self.world.survey()
+        """Every moment that is claimed now is exact, whatever commands are running."""
+        found = self.world.status_of()
         self.checked += laws.law_5(self.world, found)
         laws.law_7(self.world, found)
 
@@ -241,21 +258,24 @@ class History(RuleBasedStateMachine):
                 process.kill()
 
     def settle(self) -> None:
-        """Whatever befell it, an enabled stream and a whole backfill make the present exact, and the past stays so."""
+        """After any history, a stream that is on and a complete backfill make the present exact,
+        and the past stays exact."""
         world = self.world
         if world.model.rows is None:
             world.model.create()
         if world.model.stream and world.model.stream.label in world.meta.recorded_ends():
-            world.model.switch_off()  # `disable` was killed between its record and its deed
+            world.model.switch_off()  # `disable` was killed after recording the end
         world.enable(self.readers[0])
         world.finish_all()
         world.wait(3, brink=False)
-        for _ in range(2):  # the first may go on with a run that was begun before an outage, and heals nothing
+        for _ in range(
+            2
+        ):  # the first may resume a run from before an outage, which adds no coverage
             world.backfill(2)
             world.finish_all()
         world.wait(20, brink=False)
         world.quiet()
-        found = world.survey()
+        found = world.status_of()
         count = laws.law_5(world, found)
         event(f"moments checked {min(self.checked, 20)}, epochs {len(found.coverage.epochs)}")
         assert count
@@ -266,23 +286,27 @@ class History(RuleBasedStateMachine):
 
 
 class Races(History):
-    """Laws 4, 5, 7, 9: one stream read by a function, and backfills that race it and each other."""
+    """Laws 4, 5, 7, 9: one stream, read by a function, with backfills that race it and each
+    other."""
 
 
 class Lives(History):
-    """Laws 4, 5, 7, 9, across epochs: streams go off and on and tables are dropped and made again, known to us or not."""
+    """Laws 4, 5, 7, 9, across epochs: streams are switched off and on, and tables are deleted and
+    recreated, by the commands or by somebody else."""
 
     lives = True
 
 
 class Days(History):
-    """Laws 4, 5, 7, 9, across outages: delivery is a day late, or later than the stream keeps it, and a backfill heals."""
+    """Laws 4, 5, 7, 9, across outages: delivery is a day late, or later than the stream keeps its
+    records, and a backfill makes the table exact again."""
 
     late = True
 
 
 class Followed(History):
-    """Laws 4, 5, 7, 9, with `follow` as the reader: what it says it has read is exact, even while it reads."""
+    """Laws 4, 5, 7, 9, with `follow` as the reader: what it reports as read is exact, even while it
+    reads."""
 
     readers = ("follow",)
     lives = True
@@ -290,7 +314,7 @@ class Followed(History):
 
 
 class Everything(History):
-    """Laws 4, 5, 7, 9, through all of that in one history, now with one reader and now with the other."""
+    """Laws 4, 5, 7, 9, with all of this in one history, and with either reader."""
 
     readers = ("function", "follow")
     lives = True

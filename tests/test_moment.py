@@ -1,4 +1,4 @@
-"""A moment is a whole second, UTC; what a person types becomes one or is refused."""
+"""A moment is a whole second, in UTC. User input becomes a moment or is refused."""
 
 from datetime import UTC, datetime
 
@@ -6,30 +6,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_backup.cli.input import parse_when
+from stream_backup.core.moment import from_iso, iso
 from stream_backup.errors import UsageError
-from stream_backup.moment import from_iso, iso, parse_when
 
 NOW = 1795231959  # 2026-11-21T03:32:39Z
 
-moments = st.integers(0, 253402300799)  # to the end of the year 9999
+moments = st.integers(0, 253402300799)  # until the end of the year 9999
 
 
 @given(moments)
 def test_iso_round_trip(moment: int) -> None:
-    """Every moment is read back from its ISO-8601 spelling."""
+    """Every moment is read back from its ISO 8601 form."""
     assert from_iso(iso(moment)) == moment
     assert parse_when(iso(moment), NOW) == (moment, "")
 
 
 @given(moments, st.integers(1, 999_999))
 def test_fractions_fall_into_their_second(moment: int, micros: int) -> None:
-    """A time with a fraction is the second it falls in, never the next one."""
+    """A time with a fraction becomes the second that contains it, never the next one."""
     text = datetime.fromtimestamp(moment, UTC).replace(microsecond=micros).isoformat()
     assert from_iso(text) == moment
 
 
+def test_a_distant_fraction_is_not_rounded_up() -> None:
+    """The last microsecond of the year 9999 is not rounded up, although a float of seconds cannot
+    hold it."""
+    assert from_iso("9999-12-31T23:59:59.999999Z") == 253402300799
+
+
 def test_before_1970_rounds_down() -> None:
-    """Half a second before 1970 falls into the last second before it."""
+    """Half a second before 1970 is in the last second before 1970."""
     assert from_iso("1969-12-31T23:59:59.5Z") == -1
 
 
@@ -45,13 +52,15 @@ def test_before_1970_rounds_down() -> None:
     ],
 )
 def test_exact_spellings(text: str, moment: int) -> None:
-    """Where nothing is assumed there is nothing to say."""
+    """An exact input needs no note."""
     assert parse_when(text, now=0) == (moment, "")
 
 
-@pytest.mark.parametrize(("text", "moment"), [("2026-11-21T03:32:39", NOW), ("2026-11-21", NOW - 12759)])
+@pytest.mark.parametrize(
+    ("text", "moment"), [("2026-11-21T03:32:39", NOW), ("2026-11-21", NOW - 12759)]
+)
 def test_without_an_offset_it_is_utc(text: str, moment: int) -> None:
-    """A time without an offset is UTC, and the note says so with the moment it became."""
+    """A time without an offset is UTC, and the note says so with the resulting moment."""
     found, note = parse_when(text, now=0)
     assert found == moment
     assert "UTC" in note
@@ -73,7 +82,7 @@ def test_without_an_offset_it_is_utc(text: str, moment: int) -> None:
     ],
 )
 def test_ago(text: str, seconds: int) -> None:
-    """So long ago is counted from now, and the note says which moment that is."""
+    """A relative time is counted back from now, and the note gives the resulting moment."""
     moment, note = parse_when(text, NOW)
     assert moment == NOW - seconds
     assert iso(moment) in note
@@ -103,7 +112,8 @@ def test_ago(text: str, seconds: int) -> None:
     ],
 )
 def test_what_is_no_moment_is_refused(text: str) -> None:
-    """What is not certainly one moment is a usage error with a hint, for a wrong guess would restore the wrong data."""
+    """Input that is not unambiguously one moment is a usage error, because a wrong guess would
+    restore the wrong data."""
     with pytest.raises(UsageError) as raised:
         parse_when(text, NOW)
     assert raised.value.exit_code == 2

@@ -1,7 +1,9 @@
-"""A new user who follows docs/operations.md word for word gets through, from the first deployment to the last bucket deleted.
+"""A new user can follow docs/operations.md word for word, from the first deployment to the deletion
+of the last bucket.
 
-In a fresh copy of what one checks out, as a user of an account where IAM is enforced, over TLS. Beside the page stands only what
-a user adds: a table that is in use, a moment, and what goes wrong between one section and the next.
+The commands run in a fresh copy of a checkout, as a user of an account in which IAM is enforced,
+over TLS. The test adds only what a user adds to the page: a table that is in use, a moment, and
+what goes wrong between one section and the next.
 """
 
 import gzip
@@ -17,9 +19,9 @@ from subprocess import run
 
 import pytest
 
-from stream_backup.dynamodb import DynamoDB
-from stream_backup.item import Item
-from stream_backup.shards import ShardReader, describe_stream
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.capture.shards import ShardReader, describe_stream
+from stream_backup.core.item import Item
 from tests import sam, walk
 from tests.cli import Table, lines, next_second, seconds_of
 from tests.event_source_mapping import discarded
@@ -30,7 +32,7 @@ pytestmark = [pytest.mark.server, pytest.mark.xdist_group("deployment")]
 PAGE = sam.ROOT / "docs/operations.md"
 PATIENCE = 300
 EXAMPLE = "2026-11-21T03:19:59Z"
-"""The moment in the page, which everybody replaces by one of their own."""
+"""The moment in the page, which readers replace with their own."""
 
 OLD = [{"id": {"S": f"order-{index}"}, "state": {"S": "new"}} for index in range(8)]
 ROLES = ("backup-restorer", "backup-operator")
@@ -39,7 +41,8 @@ ITEM: Item = {"id": {"S": "order-1"}}
 
 @dataclass
 class Story:
-    """The table meanwhile: what the application does to it, and what it was like at the moment that is restored."""
+    """The table during the walkthrough: what the application does to it, and its rows at the moment
+    that is restored."""
 
     cloud: sam.Cloud
     terminal: walk.Terminal
@@ -52,59 +55,74 @@ class Story:
         self.table.put(*OLD)
 
     def follow(self, step: walk.Step) -> walk.Said:
-        """One command of the page, and what it ended with; it must have gone well."""
+        """Runs one command of the page, which must succeed, and returns its result."""
         said = self.terminal.type(step.command.replace(EXAMPLE, self.moment))
         self.said.append((step, said))
         assert said.code == 0, f"{step.section}: $ {step.command}\n{said.text}"
         return said
 
     def texts(self, section: str, command: str) -> str:
-        """What the commands of a section that begin with these words said."""
-        found = [said.text for step, said in self.said if step.section == section and step.command.startswith(command)]
+        """Returns the output of the commands of a section that begin with these words."""
+        found = [
+            said.text
+            for step, said in self.said
+            if step.section == section and step.command.startswith(command)
+        ]
         assert found, (section, command)
         return "\n".join(found)
 
     def arrived(self, key: Item, number: int) -> None:
-        """Waits until so many versions of the item are in the archive, by the page's own command."""
+        """Waits until the archive has this many versions of the item, with the page's own
+        command."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            said = self.terminal.type(f"stream-backup history orders '{json.dumps(key)}' --json 2>/dev/null")
+            said = self.terminal.type(
+                f"stream-backup history orders '{json.dumps(key)}' --json 2>/dev/null"
+            )
             if said.code == 0 and len(json.loads(said.text)["versions"]) >= number:
                 return
             time.sleep(0.2)
         raise AssertionError(f"{key} has not arrived")
 
     def application_runs(self) -> None:
-        """Before the drill: orders come and are paid."""
-        self.table.put(ITEM | {"state": {"S": "paid"}}, {"id": {"S": "order-100"}, "state": {"S": "new"}})
+        """Before the drill: orders are created and paid."""
+        self.table.put(
+            ITEM | {"state": {"S": "paid"}}, {"id": {"S": "order-100"}, "state": {"S": "new"}}
+        )
         self.arrived(ITEM, 2)
         self.arrived({"id": {"S": "order-100"}}, 1)
         self.moment, self.rows = next_second(), self.table.rows()
 
     def bad_deployment(self) -> None:
-        """Before the bad day: states become undefined, a row goes, another comes."""
+        """Before the bad day: states become undefined, one row is deleted, and another is added."""
         assert not Table(self.cloud.aws, "orders-restored-drill").exists()
         self.table.put(ITEM | {"state": {"S": "undefined"}}, OLD[2] | {"state": {"S": "undefined"}})
         self.table.put({"id": {"S": "junk"}})
         self.table.delete({"id": OLD[3]["id"]})
-        for key, number in ((ITEM, 3), ({"id": OLD[2]["id"]}, 2), ({"id": {"S": "junk"}}, 1), ({"id": OLD[3]["id"]}, 2)):
+        for key, number in (
+            (ITEM, 3),
+            ({"id": OLD[2]["id"]}, 2),
+            ({"id": {"S": "junk"}}, 1),
+            ({"id": OLD[3]["id"]}, 2),
+        ):
             self.arrived(key, number)
 
     def one_item_is_back(self) -> None:
-        """Between one item and the whole table: it alone is as it was."""
+        """Between the restore of one item and of the whole table: only that item is restored."""
         state = self.table.client.get_item(TableName="orders", Key=ITEM)["Item"]["state"]
         assert state == {"S": "paid"}
         assert self.table.rows() != self.rows
         self.arrived(ITEM, 4)
 
     def new_table_is_right(self) -> None:
-        """The restored table equals the truth, and the live one is not touched."""
+        """The restored table has the expected rows, and the live table is unchanged."""
         assert Table(self.cloud.aws, "orders-restored-today").rows() == self.rows
         assert self.table.rows() != self.rows
 
     def batch_fails(self) -> None:
-        """After the rewind: Lambda gives up on a batch. ministack never does, so what Lambda would leave is put there: the
-        stream's records, in the failures bucket; and the version is taken out of the archive, by the account's root."""
+        """After the rewind: Lambda gives up on a batch. ministack never does, so the test writes
+        what Lambda would leave to the failures bucket: the records of the stream. It also deletes
+        the version from the archive, as the account's root user."""
         assert self.table.rows() == self.rows
         self.arrived(ITEM, 4)
         key = {"id": {"S": "order-200"}}
@@ -121,30 +139,41 @@ class Story:
         stack = sam.Stack(self.cloud, "stream-backup")
         s3 = self.cloud.aws.client("s3")
         found = s3.list_object_versions(Bucket=stack.bucket, Prefix="orders/")["Versions"]
-        newest = max((each for each in found if "/meta/" not in each["Key"]), key=lambda each: each["LastModified"])
+        newest = max(
+            (each for each in found if "/meta/" not in each["Key"]),
+            key=lambda each: each["LastModified"],
+        )
         policy = s3.get_bucket_policy(Bucket=stack.bucket)["Policy"]
         s3.delete_bucket_policy(Bucket=stack.bucket)
         s3.delete_object(Bucket=stack.bucket, Key=newest["Key"], VersionId=newest["VersionId"])
         s3.put_bucket_policy(Bucket=stack.bucket, Policy=policy)
-        (mapping,) = self.cloud.aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+        (mapping,) = self.cloud.aws.client("lambda").list_event_source_mappings()[
+            "EventSourceMappings"
+        ]
         path = f"aws/lambda/{mapping['UUID']}/{shard}/2026/11/21/2026-11-21T03.20.00-batch"
         content = discarded([record], shard, "RetryAttemptsExhausted", 51, time.time())
         s3.put_object(Bucket=stack.outputs["FailuresBucket"], Key=path, Body=content)
 
     def lost_is_back(self) -> None:
-        """After the redrive: a moment after the loss is exact again."""
+        """After the redrive: the lost change is in the archive again."""
         self.arrived({"id": {"S": "order-200"}}, 1)
 
     def roles_are_widened(self) -> None:
-        """ministack takes `*` for the resource of this action, where AWS takes the table that the request names."""
+        """ministack uses `*` as the resource of this action, where AWS uses the table that the
+        request names."""
         statement = {"Effect": "Allow", "Action": "dynamodb:ListTagsOfResource", "Resource": "*"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         for role in ROLES:
-            self.cloud.aws.client("iam").put_role_policy(RoleName=role, PolicyName="stand-in", PolicyDocument=document)
+            self.cloud.aws.client("iam").put_role_policy(
+                RoleName=role, PolicyName="stand-in", PolicyDocument=document
+            )
 
     def roles_are_narrowed(self) -> None:
-        """What was given to the stand-in alone is taken back. The second deployment changed what it named, and nothing else."""
-        (stack,) = self.cloud.aws.client("cloudformation").describe_stacks(StackName="stream-backup")["Stacks"]
+        """Removes the policies that only the emulator needs. The second deployment changed the
+        parameters that it specified, and no others."""
+        (stack,) = self.cloud.aws.client("cloudformation").describe_stacks(
+            StackName="stream-backup"
+        )["Stacks"]
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
         assert parameters["AlarmEmail"] == "on-call@example.com"
         assert parameters["BreakGlassRoleArn"].endswith(":role/backup-break-glass")
@@ -152,12 +181,19 @@ class Story:
             self.cloud.aws.client("iam").delete_role_policy(RoleName=role, PolicyName="stand-in")
 
     def glass_is_broken(self) -> None:
-        """The stack is gone, the function with it, and the archive is there, its policy too. To ministack somebody who has
-        assumed a role is called by the session's ARN in aws:PrincipalArn, where AWS calls them by the role's."""
+        """The stack and its function are deleted, and the archive and its policy remain. For a user
+        who has assumed a role, ministack uses the session's ARN as aws:PrincipalArn, where AWS uses
+        the role's ARN."""
         assert not self.cloud.aws.client("lambda").list_functions()["Functions"]
-        s3, bucket = self.cloud.aws.client("s3"), self.texts("1. Note where everything is", "echo").split()[1]
+        s3, bucket = (
+            self.cloud.aws.client("s3"),
+            self.texts("1. Note where everything is", "echo").split()[1],
+        )
         policy = s3.get_bucket_policy(Bucket=bucket)["Policy"]
-        role, session = ":iam::000000000000:role/backup-break-glass", ":sts::000000000000:assumed-role/backup-break-glass/*"
+        role, session = (
+            ":iam::000000000000:role/backup-break-glass",
+            ":sts::000000000000:assumed-role/backup-break-glass/*",
+        )
         assert role in policy
         s3.put_bucket_policy(Bucket=bucket, Policy=policy.replace(role, session))
 
@@ -173,12 +209,13 @@ EVENTS: dict[str, Callable[[Story], None]] = {
     "3. Take off what holds on to the stack": Story.roles_are_narrowed,
     "5. Delete the archive for good": Story.glass_is_broken,
 }
-"""What happens before a section of the page is begun."""
+"""What happens before a section of the page begins."""
 
 
 @pytest.fixture
 def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
-    """A terminal in a checkout, with nothing set that the page does not set but who and where one is."""
+    """Returns a terminal in a checkout. Only the user's identity and Region are set beyond what the
+    page sets."""
     home, tools, checkout = tmp_path / "home", tmp_path / "tools", tmp_path / "checkout"
     for folder in (home, tools, checkout):
         folder.mkdir()
@@ -190,9 +227,12 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
             monkeypatch.setenv(name, value)
         somebody = cloud.user("operations", [{"Effect": "Allow", "Action": "*", "Resource": "*"}])
         (home / "credentials").write_text(
-            "[default]\n" + "".join(f"{name.lower()} = {value}\n" for name, value in somebody.items())
+            "[default]\n"
+            + "".join(f"{name.lower()} = {value}\n" for name, value in somebody.items())
         )
-        own = {name: value for name, value in environment(cloud.aws.url).items() if "KEY" not in name}
+        own = {
+            name: value for name, value in environment(cloud.aws.url).items() if "KEY" not in name
+        }
         places = [str(tools), str(Path(sys.executable).parent), str(sam.BIN), os.environ["PATH"]]
         settings: dict[str, str] = {
             "PATH": ":".join(places),
@@ -203,7 +243,7 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
             **sam.HERE,
             "AWS_SHARED_CREDENTIALS_FILE": str(home / "credentials"),
             "AWS_CONFIG_FILE": str(home / "config"),
-            "PYTHON": sys.executable,  # function/Makefile's, with pip
+            "PYTHON": sys.executable,  # for function/Makefile; has pip
             "SAM_CLI_TELEMETRY": "0",
             "SAM_CLI_POLL_DELAY": "0.5",
         }
@@ -212,7 +252,8 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
 
 
 def test_the_page_is_followed_word_for_word(story: Story, tmp_path: Path) -> None:
-    """Every command of the page ends with 0, restores give the truth, and at the end nothing of it is left."""
+    """Every command of the page exits with 0, restores give the expected rows, and at the end
+    nothing is left."""
     section = ""
     for step in walk.steps(PAGE.read_text()):
         if step.section != section:
@@ -224,10 +265,15 @@ def test_the_page_is_followed_word_for_word(story: Story, tmp_path: Path) -> Non
             story.follow(step)
             print(f"{time.monotonic() - begun:5.1f} s  {section}: $ {step.command[:90]}")
 
-    assert EVENTS.keys() <= {step.section for step in walk.steps(PAGE.read_text())}, "an event whose section is gone"
+    assert EVENTS.keys() <= {step.section for step in walk.steps(PAGE.read_text())}, (
+        "an event whose section is gone"
+    )
     assert "8 read, 8 written" in story.texts("Watch", "stream-backup status")
     assert "Enabled" in story.texts("Watch", "stream-backup status")
-    assert {name.split("-")[2] for name in re.findall(r"stream-backup-\w+-\w+", story.texts("Watch", "aws cloudwatch"))} > {
+    assert {
+        name.split("-")[2]
+        for name in re.findall(r"stream-backup-\w+-\w+", story.texts("Watch", "aws cloudwatch"))
+    } > {
         "LagAlarm",
         "LostAlarm",
     }
@@ -239,36 +285,49 @@ def test_the_page_is_followed_word_for_word(story: Story, tmp_path: Path) -> Non
     assert "3 to put, 1 to delete" in story.texts("The bad day", "stream-backup restore")
     assert "1 rows rewound" in story.texts("One item", "stream-backup restore")
     assert "3 rows rewound" in story.texts("The live table, rewound", "stream-backup restore")
-    assert "1 failed batches put back (1 changes), 0 still fail" in story.texts("Redrive", "stream-backup redrive")
+    assert "1 failed batches written to the archive (1 changes), 0 still fail" in story.texts(
+        "Redrive", "stream-backup redrive"
+    )
     assert "failed batches" not in story.texts("Redrive", "stream-backup status")
-    assert "not permitted to look" in story.texts("Take a role on", "stream-backup status")
+    assert "no permission to read it" in story.texts("Take a role on", "stream-backup status")
     assert lines(gzip.decompress((tmp_path / "checkout/last.json.gz").read_bytes())) == story.rows
     assert not [
-        bucket for bucket in story.cloud.aws.client("s3").list_buckets()["Buckets"] if "sam-cli" not in bucket["Name"]
+        bucket
+        for bucket in story.cloud.aws.client("s3").list_buckets()["Buckets"]
+        if "sam-cli" not in bucket["Name"]
     ]
 
 
 def test_what_is_skipped_is_said() -> None:
-    """Few commands are not run here, and these are they."""
-    assert [step.command for step in walk.steps(PAGE.read_text()) if step.skipped] == ["python3 -m pip install '.[cli]'"]
+    """Only this command of the page is not run."""
+    assert [step.command for step in walk.steps(PAGE.read_text()) if step.skipped] == [
+        "python3 -m pip install '.[cli]'"
+    ]
 
 
 def test_every_alarm_has_a_section() -> None:
-    """What it means and what to do, under its name in the template; and no section is about an alarm that is gone."""
+    """Every alarm has a section under its name in the template, and every section is about an
+    existing alarm."""
     resources = sam.template()["Resources"]
     loops = [resources.pop(name) for name in [*resources] if name.startswith("Fn::ForEach::")]
     for _, _, body in loops:
         resources |= {name.partition("&")[0]: resource for name, resource in body.items()}
-    named = {name for name, resource in resources.items() if resource["Type"] == "AWS::CloudWatch::Alarm"}
+    named = {
+        name for name, resource in resources.items() if resource["Type"] == "AWS::CloudWatch::Alarm"
+    }
     _, _, after = PAGE.read_text().partition("\n## Alarms\n")
     alarms, _, _ = after.partition("\n## ")
     assert set(re.findall(r"^### (\w+)$", alarms, re.MULTILINE)) == named
 
 
 def test_links_lead_somewhere() -> None:
-    """Every link within the page is to one of its headings, and every other to a file that is there."""
+    """Every link within the page is to one of its headings, and every link to a file is to an
+    existing file."""
     page = PAGE.read_text()
-    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", page, re.MULTILINE)}
+    headings = {
+        heading.lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    }
     for link in re.findall(r"\]\(([^)]+)\)", page):
         if link.startswith("#"):
             assert link[1:] in headings, link
@@ -277,6 +336,10 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_the_table_of_permissions_is_the_templates() -> None:
-    """It is what docs/make_operations.py writes."""
-    done = run([sys.executable, str(sam.ROOT / "docs/make_operations.py"), "--check"], capture_output=True, check=False)
+    """The table of permissions is what docs/make_operations.py writes."""
+    done = run(
+        [sys.executable, str(sam.ROOT / "docs/make_operations.py"), "--check"],
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr.decode()

@@ -1,8 +1,8 @@
-"""The three policies of the template are enough, and no statement of them is too many: with it taken away, something fails, and
-says so.
+"""The three policies of the template are sufficient, and each of their statements is necessary:
+without it, something fails with a clear error.
 
-ministack enforces IAM here (AUTH=true): each user has exactly the statements of the deployed policy, less one. What it does
-not enforce is said where it is asserted on the template instead.
+ministack enforces IAM here (AUTH=true). Each user has exactly the statements of the deployed
+policy, or all but one of them. What ministack does not enforce is checked in the policy instead.
 """
 
 import json
@@ -18,11 +18,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from stream_backup.archive import Archive
-from stream_backup.change import Change
-from stream_backup.item import encode
-from stream_backup.key import KeySchema
-from stream_backup.stamp import Stamp
+from stream_backup.archive.layout import Archive
+from stream_backup.core.change import Change
+from stream_backup.core.item import encode
+from stream_backup.core.key import KeySchema
+from stream_backup.core.stamp import Stamp
 from tests import sam
 from tests.cli import SIMPLE, Said, Shell, Table, next_second
 from tests.servers import REGION
@@ -42,18 +42,19 @@ BACKFILL = {
     "ListVersions": "does not permit ListObjectVersions",
     "ReadVersions": "performing GET",
     "WriteVersions": "performing PUT",
-    "FindStack": "cannot be looked up (AccessDenied)",
+    "FindStack": "cannot be described (AccessDenied)",
 }
 INTO = {
     "SeeBucket": "does not permit GetBucketVersioning",
     "ListVersions": "does not permit ListObjectVersions",
     "ReadVersions": "performing GET",
-    "DescribeTables": "does not permit HeadBucket",  # asked for AWS's clock where the table may not be seen
+    # Called for AWS's clock if the table cannot be described.
+    "DescribeTables": "does not permit HeadBucket",
     "FillTables": "does not permit CreateTable",
     "ListTables": "does not permit ListTables",
-    "FindStack": "cannot be looked up (AccessDenied)",
+    "FindStack": "cannot be described (AccessDenied)",
 }
-"""Statement → what the command says without it."""
+"""Statement → the error that the command reports without it."""
 
 UNRESOLVED = {
     "dynamodb:DescribeStream",
@@ -65,15 +66,17 @@ UNRESOLVED = {
     "logs:CreateLogStream",
     "logs:PutLogEvents",
 }
-"""ministack enforces these, but takes `*` (of a log stream its group) for their resource, where AWS takes what the request
-names. So users may do them on everything, if the statement is theirs; test_a_resource_is_named holds them to their resources."""
+"""ministack enforces these actions, but uses `*` (for a log stream, its group) as their resource,
+where AWS uses the resource that the request names. Users with the statement may therefore perform
+them on everything; test_a_resource_is_named checks their resources."""
 
 _users = count(1)
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """The stack with every option on, and a table that is enabled and backfilled; `moment` is exact."""
+    """The stack with every option on, and a table that is enabled and backfilled. `moment` is
+    exact."""
 
     stack: sam.Stack
     table: Table
@@ -87,20 +90,26 @@ class Deployed:
         return self.stack.cloud
 
     def user(self, policy: str, *, without: str = "") -> dict[str, str]:
-        """Settings of somebody with this policy, less one statement."""
+        """Returns the settings of a new user with this policy, except one statement."""
         statements = self.stack.statements(policy)
         kept = [statement for statement in statements if statement["Sid"] != without]
         assert len(kept) == len(statements) - bool(without), without
         wider = [
-            {"Effect": "Allow", "Action": [*UNRESOLVED.intersection(statement["Action"])], "Resource": "*"}
+            {
+                "Effect": "Allow",
+                "Action": [*UNRESOLVED.intersection(statement["Action"])],
+                "Resource": "*",
+            }
             for statement in kept
             if UNRESOLVED.intersection(statement["Action"])
         ]
         return self.cloud.user(f"user-{next(_users)}", kept + wider)
 
     def run(self, user: dict[str, str], *words: str) -> Said:
-        """A command as this user, who names no archive, only the stack."""
-        return Shell(self.cloud.aws, None, self.cloud.trust | user | {"STREAM_BACKUP_STACK": STACK}).run(*words)
+        """Runs a command as this user, with only the stack specified, not the archive."""
+        return Shell(
+            self.cloud.aws, None, self.cloud.trust | user | {"STREAM_BACKUP_STACK": STACK}
+        ).run(*words)
 
     def session(self, user: dict[str, str]) -> Any:
         keys = {name.lower(): value for name, value in user.items()}
@@ -117,12 +126,19 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 def deploy(cloud: sam.Cloud) -> Deployed:
-    """The template itself, given to CloudFormation with its code where `sam package` would have put it."""
+    """Deploys the template with CloudFormation. The code is where `sam package` would have put
+    it."""
     cloud.aws.client("s3").create_bucket(Bucket="code")
     cloud.aws.client("s3").put_object(Bucket="code", Key="function.zip", Body=package())
-    trust = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "sts:AssumeRole"}
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::000000000000:root"},
+        "Action": "sts:AssumeRole",
+    }
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    role = cloud.aws.client("iam").create_role(RoleName="break-glass", AssumeRolePolicyDocument=document)["Role"]
+    role = cloud.aws.client("iam").create_role(
+        RoleName="break-glass", AssumeRolePolicyDocument=document
+    )["Role"]
     stack = create(
         cloud,
         STACK,
@@ -149,19 +165,27 @@ def create(cloud: sam.Cloud, name: str, **parameters: str) -> sam.Stack:
     client = cloud.aws.client("cloudformation")
     client.create_stack(
         StackName=name,
-        TemplateBody=sam.TEMPLATE.read_text().replace("CodeUri: function/", "CodeUri: s3://code/function.zip"),
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        TemplateBody=sam.TEMPLATE.read_text().replace(
+            "CodeUri: function/", "CodeUri: s3://code/function.zip"
+        ),
+        Parameters=[
+            {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+        ],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
-    while (status := client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]) != "CREATE_COMPLETE":
+    while (
+        status := client.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
+    ) != "CREATE_COMPLETE":
         events = client.describe_stack_events(StackName=name)["StackEvents"]
-        assert "ROLLBACK" not in status, [each for each in events if each["ResourceStatus"].endswith("FAILED")]
+        assert "ROLLBACK" not in status, [
+            each for each in events if each["ResourceStatus"].endswith("FAILED")
+        ]
         time.sleep(0.2)
     return sam.Stack(cloud, name)
 
 
 def allowed(act: Callable[[], object]) -> bool:
-    """Whether IAM lets it happen; any other error is one."""
+    """Returns whether IAM allows the call. Any other error is raised."""
     try:
         act()
     except ClientError as error:
@@ -172,14 +196,18 @@ def allowed(act: Callable[[], object]) -> bool:
 
 
 def called(deployed: Deployed, user: dict[str, str], key: str) -> tuple[Any, str]:
-    """The handler's answer to one record, and what it logged, in a process that is this user."""
+    """Returns the handler's answer to one record and what it logged, from a process that runs as
+    this user."""
     (record,) = json.loads((sam.ROOT / "tests/events/insert.json").read_text())["Records"]
     record |= {"eventSourceARN": deployed.stream}
     record["dynamodb"] |= {"Keys": {"id": {"S": key}}, "NewImage": {"id": {"S": key}}}
     script = (
-        "import json, sys; from stream_backup.handler import handler; print(json.dumps(handler(json.load(sys.stdin), None)))"
+        "import json, sys; from stream_backup.handler import handler;"
+        " print(json.dumps(handler(json.load(sys.stdin), None)))"
     )
-    settings = Shell(deployed.cloud.aws, deployed.stack.outputs["ArchiveUrl"], deployed.cloud.trust | user).environment
+    settings = Shell(
+        deployed.cloud.aws, deployed.stack.outputs["ArchiveUrl"], deployed.cloud.trust | user
+    ).environment
     done = subprocess.run(
         [sys.executable, "-c", script],
         input=json.dumps({"Records": [record]}).encode(),
@@ -192,15 +220,24 @@ def called(deployed: Deployed, user: dict[str, str], key: str) -> tuple[Any, str
 
 
 def acts_of_lambda(deployed: Deployed, user: dict[str, str]) -> dict[str, Callable[[], object]]:
-    """What AWS Lambda does in the function's name, by the statement that allows it. ministack's own Lambda asks no leave for
-    any of it, so the calls that AWS documents are made here by somebody with the function's policy."""
-    streams, s3, logs = (deployed.client(user, service) for service in ("dynamodbstreams", "s3", "logs"))
+    """Returns the calls that AWS Lambda makes on behalf of the function, by the statement that
+    allows them. ministack's Lambda needs no permission for them, so a user with the function's
+    policy makes the calls that AWS documents."""
+    streams, s3, logs = (
+        deployed.client(user, service) for service in ("dynamodbstreams", "s3", "logs")
+    )
     failures, group = deployed.stack.outputs["FailuresBucket"], f"/aws/lambda/{STACK}"
     name = f"{user['AWS_ACCESS_KEY_ID']}"
 
     def read() -> None:
-        shard = streams.describe_stream(StreamArn=deployed.stream)["StreamDescription"]["Shards"][0]["ShardId"]
-        which = {"StreamArn": deployed.stream, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
+        shard = streams.describe_stream(StreamArn=deployed.stream)["StreamDescription"]["Shards"][
+            0
+        ]["ShardId"]
+        which = {
+            "StreamArn": deployed.stream,
+            "ShardId": shard,
+            "ShardIteratorType": "TRIM_HORIZON",
+        }
         streams.get_records(ShardIterator=streams.get_shard_iterator(**which)["ShardIterator"])
 
     def log() -> None:
@@ -217,15 +254,19 @@ def acts_of_lambda(deployed: Deployed, user: dict[str, str]) -> dict[str, Callab
 
 
 def test_the_writer_policy_is_enough(deployed: Deployed) -> None:
-    """With it the handler writes, and Lambda can do all that it does in the function's name."""
+    """With this policy, the handler writes, and Lambda can make all its calls on behalf of the
+    function."""
     user = deployed.user("WriterPolicyArn")
     assert called(deployed, user, "enough")[0] == {"batchItemFailures": []}
     assert all(allowed(act) for act in acts_of_lambda(deployed, user).values())
 
 
 def test_the_function_fails_clearly_when_it_may_not_write(deployed: Deployed) -> None:
-    """Without s3:PutObject every record is reported as not written, the log says why, and no item is in it."""
-    answer, log = called(deployed, deployed.user("WriterPolicyArn", without="WriteVersions"), "denied")
+    """Without s3:PutObject, every record is reported as not written, and the log gives the
+    reason."""
+    answer, log = called(
+        deployed, deployed.user("WriterPolicyArn", without="WriteVersions"), "denied"
+    )
     assert len(answer["batchItemFailures"]) == 1
     assert answer["batchItemFailures"][0]["itemIdentifier"]
     assert "PermissionDeniedError" in log
@@ -234,31 +275,59 @@ def test_the_function_fails_clearly_when_it_may_not_write(deployed: Deployed) ->
 
 @pytest.mark.parametrize("sid", ["ReadStreams", "KeepFailures", "FindFailures", "WriteLog"])
 def test_lambda_needs_each_statement_of_the_writer(deployed: Deployed, sid: str) -> None:
-    """Taken away, exactly what it allows is refused, and all else goes on."""
+    """Without one statement, exactly the calls that it allows are denied, and all others
+    succeed."""
     acts = acts_of_lambda(deployed, deployed.user("WriterPolicyArn", without=sid))
     assert {name for name, act in acts.items() if not allowed(act)} == {sid}
 
 
 def test_the_key_of_the_writer_is_asserted_on_the_policy(deployed: Deployed) -> None:
-    """kms:GenerateDataKey alone. ministack encrypts without asking KMS for leave, so that its absence would fail is not shown."""
-    (statement,) = (each for each in deployed.stack.statements("WriterPolicyArn") if each["Sid"] == "Encrypt")
+    """The writer has only kms:GenerateDataKey. ministack encrypts without requiring KMS
+    permissions, so the test cannot show that writing fails without it."""
+    (statement,) = (
+        each for each in deployed.stack.statements("WriterPolicyArn") if each["Sid"] == "Encrypt"
+    )
     assert statement["Action"] == "kms:GenerateDataKey"
-    assert called(deployed, deployed.user("WriterPolicyArn", without="Encrypt"), "keyless")[0] == {"batchItemFailures": []}
+    assert called(deployed, deployed.user("WriterPolicyArn", without="Encrypt"), "keyless")[0] == {
+        "batchItemFailures": []
+    }
 
 
 @pytest.mark.parametrize(
     ("policy", "sid", "own", "other"),
     [
-        ("WriterPolicyArn", "ReadStreams", "dynamodb:{}:table/orders/stream/1", "dynamodb:{}:table/other/stream/1"),
-        ("WriterPolicyArn", "WriteLog", "logs:{}:log-group:/aws/lambda/permissions:log-stream:a", "logs:{}:log-group:b"),
+        (
+            "WriterPolicyArn",
+            "ReadStreams",
+            "dynamodb:{}:table/orders/stream/1",
+            "dynamodb:{}:table/other/stream/1",
+        ),
+        (
+            "WriterPolicyArn",
+            "WriteLog",
+            "logs:{}:log-group:/aws/lambda/permissions:log-stream:a",
+            "logs:{}:log-group:b",
+        ),
         ("BackfillPolicyArn", "ReadTables", "dynamodb:{}:table/orders", "dynamodb:{}:table/other"),
-        ("RestorerPolicyArn", "DescribeTables", "dynamodb:{}:table/orders", "dynamodb:{}:table/other"),
-        ("RestorerPolicyArn", "FillTables", "dynamodb:{}:table/any-restored-1", "dynamodb:{}:table/other"),
+        (
+            "RestorerPolicyArn",
+            "DescribeTables",
+            "dynamodb:{}:table/orders",
+            "dynamodb:{}:table/other",
+        ),
+        (
+            "RestorerPolicyArn",
+            "FillTables",
+            "dynamodb:{}:table/any-restored-1",
+            "dynamodb:{}:table/other",
+        ),
     ],
 )
-def test_a_resource_is_named(deployed: Deployed, policy: str, sid: str, own: str, other: str) -> None:
-    """By IAM's policy simulator, on the resources that AWS documents for them: allowed on ours, not on others', and on none
-    without the statement."""
+def test_a_resource_is_named(
+    deployed: Deployed, policy: str, sid: str, own: str, other: str
+) -> None:
+    """IAM's policy simulator, with the resources that AWS documents, allows these actions on the
+    project's own resources, and denies them on other resources and without the statement."""
     iam, here = deployed.cloud.aws.client("iam"), f"{REGION}:000000000000"
     every = deployed.stack.statements(policy)
     (statement,) = (each for each in every if each["Sid"] == sid)
@@ -276,11 +345,15 @@ def test_a_resource_is_named(deployed: Deployed, policy: str, sid: str, own: str
     assert simulate([each for each in every if each["Sid"] != sid], own) == {"implicitDeny"}
 
 
-@pytest.mark.parametrize("action", ["get_object", "delete_object", "list_object_versions", "head_object"])
+@pytest.mark.parametrize(
+    "action", ["get_object", "delete_object", "list_object_versions", "head_object"]
+)
 def test_the_writer_can_neither_read_nor_delete(deployed: Deployed, action: str) -> None:
-    """What the function wrote is out of its own reach."""
+    """The function can neither read nor delete what it wrote."""
     s3 = deployed.client(deployed.user("WriterPolicyArn"), "s3")
-    archive = Archive(deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders", KeySchema(SIMPLE))
+    archive = Archive(
+        deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders", KeySchema(SIMPLE)
+    )
     path = archive.history({"id": ROWS[0]["id"]}).versions
     which = {"Prefix": f"{PREFIX}/orders/"} if action.startswith("list") else {"Key": path[0].path}
     with pytest.raises(ClientError, match=r"AccessDenied|403|Forbidden"):
@@ -288,7 +361,7 @@ def test_the_writer_can_neither_read_nor_delete(deployed: Deployed, action: str)
 
 
 def test_the_backfill_policy_is_enough(deployed: Deployed) -> None:
-    """An operator with it alone backfills a table."""
+    """With only this policy, an operator can backfill a table."""
     said = deployed.run(deployed.user("BackfillPolicyArn"), "backfill", "orders", "--json")
     assert said.code == 0, said
     assert said.json["counts"]["already_there"] + said.json["counts"]["written"] == len(ROWS)
@@ -296,14 +369,19 @@ def test_the_backfill_policy_is_enough(deployed: Deployed) -> None:
 
 @pytest.mark.parametrize("sid", BACKFILL)
 def test_a_backfill_needs_each_statement(deployed: Deployed, sid: str) -> None:
-    """Without it the command ends with one sentence that says what AWS did not permit."""
-    deployed.run(deployed.user("BackfillPolicyArn", without=sid), "backfill", "orders").refused(2, BACKFILL[sid])
+    """Without one statement, the command ends with one sentence that says what AWS did not
+    permit."""
+    deployed.run(deployed.user("BackfillPolicyArn", without=sid), "backfill", "orders").refused(
+        2, BACKFILL[sid]
+    )
 
 
 def test_the_restorer_policy_is_enough(deployed: Deployed) -> None:
-    """Somebody with it alone restores into a new table, and rewinds the live one."""
+    """With only this policy, a user can restore into a new table and rewind the live table."""
     user = deployed.user("RestorerPolicyArn")
-    said = deployed.run(user, "restore", "orders", "--at", deployed.moment, "--into", "orders-restored-enough")
+    said = deployed.run(
+        user, "restore", "orders", "--at", deployed.moment, "--into", "orders-restored-enough"
+    )
     assert said.code == 0, said
     assert len(Table(deployed.cloud.aws, "orders-restored-enough").rows()) == len(ROWS)
 
@@ -316,14 +394,18 @@ def test_the_restorer_policy_is_enough(deployed: Deployed) -> None:
 
 @pytest.mark.parametrize("sid", INTO)
 def test_a_restore_needs_each_statement(deployed: Deployed, sid: str) -> None:
-    """Without it a restore into a new table ends with one sentence that says what AWS did not permit."""
+    """Without one statement, a restore into a new table ends with one sentence that says what AWS
+    did not permit."""
     user = deployed.user("RestorerPolicyArn", without=sid)
-    said = deployed.run(user, "restore", "orders", "--at", deployed.moment, "--into", f"orders-restored-{sid}")
+    said = deployed.run(
+        user, "restore", "orders", "--at", deployed.moment, "--into", f"orders-restored-{sid}"
+    )
     said.refused(2, INTO[sid])
 
 
 def test_a_rewind_needs_its_statement(deployed: Deployed) -> None:
-    """Without it the rows are listed as not rewound, with the reason, and stay as they are."""
+    """Without this statement, the rows are reported as not rewound, with the reason, and stay
+    unchanged."""
     before = deployed.table.rows()
     damage(deployed)
     damaged = deployed.table.rows()
@@ -336,42 +418,49 @@ def test_a_rewind_needs_its_statement(deployed: Deployed) -> None:
 
 
 def test_a_restore_that_may_not_see_failures_says_so(deployed: Deployed) -> None:
-    """A failed batch that waits makes a restore inexact: it is refused by whoever can see and read it; others are told."""
+    """A failed batch that waits makes a restore inexact. The restore is refused if the user can see
+    and read the batch. Otherwise, it reports that failed batches are unknown."""
     s3, bucket = deployed.cloud.aws.client("s3"), deployed.stack.outputs["FailuresBucket"]
     key = f"aws/lambda/{deployed.mapping}/shardId-1/2026/11/21/2026-11-21T04.02.01-1"
     words = ("restore", "orders", "--at", deployed.moment, "--plan")
     unseen = deployed.run(deployed.user("RestorerPolicyArn", without="ListFailures"), *words)
     assert unseen.code == 0, unseen
-    assert "out of sight" in unseen.err
+    assert "No permission to read the failures bucket" in unseen.err
     s3.put_object(Bucket=bucket, Key=key, Body=b"not an object that Lambda wrote")
     try:
         assert deployed.run(deployed.user("RestorerPolicyArn"), *words).code == 4
         unread = deployed.run(deployed.user("RestorerPolicyArn", without="ReadFailures"), *words)
         assert unread.code == 0, unread
-        assert "out of sight" in unread.err
+        assert "No permission to read the failures bucket" in unread.err
     finally:
         s3.delete_object(Bucket=bucket, Key=key)
 
 
 def test_a_restorer_verifies(deployed: Deployed) -> None:
-    """With the same policy a table is compared with its archive; a row that is only there is read again, which needs GetItem."""
+    """With the same policy, a user can verify a table. An item that only the archive has is read
+    again from the table, which requires GetItem."""
     user, key = deployed.user("RestorerPolicyArn"), {"id": {"S": "never-was"}}
     said = deployed.run(user, "verify", "orders", "--json")
     assert said.code == 0, said
     assert said.json["equal"] == len(ROWS)
-    archive = Archive(deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders", KeySchema(SIMPLE))
+    archive = Archive(
+        deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders", KeySchema(SIMPLE)
+    )
     now = int(time.time())
     archive.put(Change(key, Stamp(now, 1, now, "insert"), encode(key)))
     try:
         assert deployed.run(user, "verify", "orders", "--json").json["extra"] == 1
-        denied = deployed.run(deployed.user("RestorerPolicyArn", without="RewindTables"), "verify", "orders")
+        denied = deployed.run(
+            deployed.user("RestorerPolicyArn", without="RewindTables"), "verify", "orders"
+        )
         denied.refused(2, "does not permit GetItem")
     finally:
         archive.put(Change(key, Stamp(now, 2, now, "remove"), None))
 
 
 def test_a_restorer_cannot_write_to_the_archive(deployed: Deployed) -> None:
-    """Nor can a backfill operator or a restorer delete from it."""
+    """A restorer cannot write to the archive, and neither a backfill operator nor a restorer can
+    delete from it."""
     for policy, may_put in (("RestorerPolicyArn", False), ("BackfillPolicyArn", True)):
         s3 = deployed.client(deployed.user(policy), "s3")
         which = {"Bucket": deployed.stack.bucket, "Key": f"{PREFIX}/orders/meta/scratch"}
@@ -380,8 +469,9 @@ def test_a_restorer_cannot_write_to_the_archive(deployed: Deployed) -> None:
 
 
 def test_nobody_but_the_break_glass_role_deletes_versions(deployed: Deployed) -> None:
-    """The bucket's policy denies it to an administrator, with bypass of Object Lock too, and excepts one role. That the role gets
-    through is not shown: ministack takes a session's ARN for aws:PrincipalArn, where AWS takes the ARN of its role."""
+    """The bucket policy denies the deletion of versions to everybody except one role, even to an
+    administrator who bypasses Object Lock. The test cannot show that the role is allowed: ministack
+    uses a session's ARN as aws:PrincipalArn, where AWS uses the ARN of its role."""
     everything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
     s3 = deployed.client(deployed.cloud.user("administrator", everything), "s3")
     version = s3.put_object(Bucket=deployed.stack.bucket, Key="scratch", Body=b"")["VersionId"]
@@ -389,41 +479,58 @@ def test_nobody_but_the_break_glass_role_deletes_versions(deployed: Deployed) ->
     assert not allowed(lambda: s3.delete_object(**which))
     assert not allowed(lambda: s3.delete_object(**which, BypassGovernanceRetention=True))
     policy = json.loads(s3.get_bucket_policy(Bucket=deployed.stack.bucket)["Policy"])
-    (kept,) = (statement for statement in policy["Statement"] if statement["Sid"] == "VersionsAreKept")
+    (kept,) = (
+        statement for statement in policy["Statement"] if statement["Sid"] == "VersionsAreKept"
+    )
     assert kept["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": deployed.break_glass}}
 
 
 def test_a_bucket_in_another_region_is_written(deployed: Deployed) -> None:
-    """With a bucket that is there already the stack makes none, and its function writes there, also into another Region: S3 sends
-    a request signed for the wrong one away."""
+    """With an existing bucket, the stack creates none, and its function writes to that bucket, even
+    in another Region. S3 refuses a request that is signed for the wrong Region."""
     cloud, name = deployed.cloud, "there-already"
     elsewhere = cloud.aws.session.client("s3", region_name="eu-west-1", endpoint_url=cloud.aws.url)
-    elsewhere.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    elsewhere.create_bucket(
+        Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
     elsewhere.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     stack = create(cloud, "elsewhere", ExistingBucket=name, ExistingBucketRegion="eu-west-1")
     assert stack.outputs["ArchiveUrl"] == f"s3://{name}"
-    resources = cloud.aws.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
+    resources = cloud.aws.client("cloudformation").describe_stack_resources(StackName=stack.name)[
+        "StackResources"
+    ]
     assert "ArchiveBucket" not in {resource["LogicalResourceId"] for resource in resources}
     event = json.loads((sam.ROOT / "tests/events/insert.json").read_text())
-    answer = cloud.aws.client("lambda").invoke(FunctionName=stack.outputs["FunctionName"], Payload=json.dumps(event))
+    answer = cloud.aws.client("lambda").invoke(
+        FunctionName=stack.outputs["FunctionName"], Payload=json.dumps(event)
+    )
     assert json.loads(answer["Payload"].read()) == {"batchItemFailures": []}
     assert len(elsewhere.list_object_versions(Bucket=name)["Versions"]) == len(event["Records"])
 
 
 def test_every_statement_was_taken_away_once(deployed: Deployed) -> None:
-    """No statement of a policy is missing from the tests above."""
+    """Every statement of every policy is covered by the tests above."""
     tested = {
         "WriterPolicyArn": {*WRITER},
         "BackfillPolicyArn": {*BACKFILL, "EncryptAndDecrypt"},
-        "RestorerPolicyArn": {*INTO, "RewindTables", "ListFailures", "ReadFailures", "SeeLag", "Decrypt"},
+        "RestorerPolicyArn": {
+            *INTO,
+            "RewindTables",
+            "ListFailures",
+            "ReadFailures",
+            "SeeLag",
+            "Decrypt",
+        },
     }
     for policy, sids in tested.items():
         assert {statement["Sid"] for statement in deployed.stack.statements(policy)} == sids
 
 
 def damage(deployed: Deployed) -> None:
-    """Changes a row, and waits until the archive knows."""
-    archive = Archive(deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders", KeySchema(SIMPLE))
+    """Changes a row and waits until the change is in the archive."""
+    archive = Archive(
+        deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders", KeySchema(SIMPLE)
+    )
     key = {"id": ROWS[0]["id"]}
     known = len(archive.history(key).versions)
     deployed.table.put(key | {"n": {"S": f"undefined since {time.time()}"}})
@@ -433,13 +540,21 @@ def damage(deployed: Deployed) -> None:
 
 
 def test_a_restore_that_may_not_see_the_lag_says_so(deployed: Deployed) -> None:
-    """Whoever sees that the function is an hour behind is refused; others are told that it is not known. Last, for what CloudWatch
-    was told stays for minutes."""
-    data = {"MetricName": "IteratorAge", "Value": 3_600_000.0, "Unit": "Milliseconds", "Timestamp": time.time() - 2}
+    """A restore is refused if the user can see that the function is an hour behind. Otherwise, it
+    reports that the lag is unknown. This test runs last, because the metric stays in CloudWatch for
+    minutes."""
+    data = {
+        "MetricName": "IteratorAge",
+        "Value": 3_600_000.0,
+        "Unit": "Milliseconds",
+        "Timestamp": time.time() - 2,
+    }
     data["Dimensions"] = [{"Name": "FunctionName", "Value": deployed.stack.outputs["FunctionName"]}]
-    deployed.cloud.aws.client("cloudwatch").put_metric_data(Namespace="AWS/Lambda", MetricData=[data])
+    deployed.cloud.aws.client("cloudwatch").put_metric_data(
+        Namespace="AWS/Lambda", MetricData=[data]
+    )
     words = ("restore", "orders", "--at", deployed.moment, "--plan")
     assert deployed.run(deployed.user("RestorerPolicyArn"), *words).code == 4
     unseen = deployed.run(deployed.user("RestorerPolicyArn", without="SeeLag"), *words)
     assert unseen.code == 0, unseen
-    assert "How far the function has read is not known here" in unseen.err
+    assert "how far it has read is unknown" in unseen.err

@@ -1,4 +1,4 @@
-"""Law 8, and what a restore makes of a table that refuses, forgets and breaks off."""
+"""Law 8: restores that are interrupted, throttled, or only partly processed."""
 
 from collections.abc import Iterator
 
@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restore.execute import Execution, to_table
-from restore.plan import Rebuild, Selection, Tally
+from restore.destination import Work
+from restore.new_table import NewTable
+from restore.plan import Rebuild, Tally
+from restore.selection import Selection
+from stream_backup.aws.table import describe
+from stream_backup.core.item import Item, encode
+from stream_backup.core.time_rule import NEVER
 from stream_backup.errors import UsageError
-from stream_backup.item import Item, encode
-from stream_backup.table import describe
-from stream_backup.timeline import NEVER
+from stream_backup.progress import Silent
 from tests import strategies
 from tests.model import ARN, NAME, T0
 from tests.process import Inline, Killed, Stop
@@ -32,7 +35,7 @@ def key(number: int) -> Item:
 
 
 def archived(seed: int, rows: list[Item], removed: set[int]) -> World:
-    """A world whose stream was on from the first row, and whose archive has all of it."""
+    """Returns a world whose stream was on from the first row, and whose archive is complete."""
     world = World(seed)
     running[:] = [world]
     world.enable("function").finish()
@@ -46,7 +49,7 @@ def archived(seed: int, rows: list[Item], removed: set[int]) -> World:
 
 
 class Fuse:
-    """Breaks whatever is being done at the given request, before it or once it is done."""
+    """Interrupts the work at a given request, before or after the request takes effect."""
 
     def __init__(self, world: World) -> None:
         self.left = 0
@@ -59,12 +62,13 @@ class Fuse:
 
 
 def restored(world: World, name: str, *, overwrite: bool = False) -> dict[str, bytes]:
-    execution = Execution(world.dynamodb, Selection(world.archive), Inline(world.random), Tally(), Stop())
+    chosen = Selection(world.archive)
+    work = Work(world.dynamodb, chosen, Inline(world.random), Tally(), Stop(), Silent())
     found = world.dynamodb.call("describe_table", {"TableName": NAME}).data["Table"]
     description = describe(world.dynamodb, found)
     plan = Rebuild(world.archive, T0 + 60, NEVER)
-    result = to_table(execution, plan, name, description, None, overwrite=overwrite, stream=False)
-    assert not result["left"]
+    into = NewTable(name, description, "a restore", None, overwrite, stream=False)
+    assert not into.execute(work, plan).left
     return {name: encode(row) for name, row in world.dynamodb.others[name].items()}
 
 
@@ -76,9 +80,12 @@ def restored(world: World, name: str, *, overwrite: bool = False) -> dict[str, b
     foreign=st.lists(st.integers(0, 70), max_size=3),
     cuts=st.lists(st.integers(1, 90), max_size=5),
 )
-def test_interrupted_restore(seed: int, rows: list[Item], removed: set[int], foreign: list[int], cuts: list[int]) -> None:
-    """Law 8: a restore that breaks off at any request, again and again, and goes on, gives what one that did not gives, and
-    so does doing it twice, whatever the table leaves unprocessed or throttles, and whatever rows it takes over."""
+def test_interrupted_restore(
+    seed: int, rows: list[Item], removed: set[int], foreign: list[int], cuts: list[int]
+) -> None:
+    """Law 8: a restore that is interrupted at any requests and resumed gives the same table as one
+    that is not interrupted, and so does restoring twice, whatever the table throttles or leaves
+    unprocessed, and whatever rows it already contains."""
     world = archived(seed, rows, removed)
     truth = world.model.at(T0 + 60)
     assert restored(world, "whole") == truth
@@ -91,12 +98,15 @@ def test_interrupted_restore(seed: int, rows: list[Item], removed: set[int], for
         rows_there = {"pk": {"S": "x"}, "sk": {"N": "0"}, "foreign": {"BOOL": True}}
         world.dynamodb.call("create_table", {"TableName": "parts"})
         for number in foreign:
-            world.dynamodb.call("put_item", {"TableName": "parts", "Item": rows_there | key(number)})
+            world.dynamodb.call(
+                "put_item", {"TableName": "parts", "Item": rows_there | key(number)}
+            )
     fuse = Fuse(world)
     arn = ARN.replace(NAME, "parts")
 
     def finished() -> bool:
-        """Whether only the last answer was lost: whoever asks again is told that the table is there."""
+        """Returns whether only the last answer was lost: a retry then reports that the table
+        exists."""
         return "parts" in world.dynamodb.others and not world.dynamodb.tags.get(arn)
 
     for cut in cuts:

@@ -1,4 +1,5 @@
-"""What a restore costs: memory that does not grow with the table, and few requests, counted where they arrive."""
+"""What a restore costs: memory that does not grow with the table, and few requests, counted at the
+server."""
 
 import math
 import sys
@@ -8,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from stream_backup.archive import SHARDS, Archive
-from stream_backup.change import Change
-from stream_backup.coverage import Run, Stream
-from stream_backup.item import Item, encode
-from stream_backup.key import KeySchema
-from stream_backup.memory import MemoryStore
-from stream_backup.meta import Meta
-from stream_backup.moment import from_iso, iso
-from stream_backup.stamp import Kind, Stamp
+from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.archive.slices import SLICES
+from stream_backup.core.change import Change
+from stream_backup.core.item import Item, encode
+from stream_backup.core.key import KeySchema
+from stream_backup.core.moment import from_iso, iso
+from stream_backup.core.records import Run, Stream, TableDescription
+from stream_backup.core.stamp import Kind, Stamp
 from tests.cli import BIN, Shell, Table, archive_server, lines
 from tests.servers import Aws
 
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.server
 
 START = from_iso("2026-11-01T00:00:00Z")
 APART = 300
-"""Seconds between two changes of one item, at the least."""
+"""The minimum number of seconds between two changes of one item."""
 
 BAD = 99
 MEMORY = 200 * 2**20
@@ -55,16 +57,19 @@ class Big:
 
 
 def fill(items: int, each: int) -> Big:
-    """Items with their changes minutes apart, every fiftieth removed by its last one, read by a function; then a minute of
-    damage to every fiftieth. All of it was written when it happened, or up to three seconds later."""
+    """Fills an archive. Each item has `each` changes, minutes apart, and the last one removes every
+    fiftieth item. After that, damage to every fiftieth item within a minute. All versions are
+    written when they happen or up to three seconds later."""
     clock = [START]
     store = MemoryStore(lambda: clock[0])
     archive = Archive(store, "", "big", KeySchema((("id", "S"),)))
-    meta = Meta(archive)
+    meta = Catalog(archive)
     label = iso(START).removesuffix("Z") + ".000"
     meta.write_stream(Stream(label, "arn", "id", START, True, "function", START))
     meta.write_run(Run("first", label, START, START, START + 60, True, {"read": 0, "written": 0}))
-    meta.write_description(label, {"Table": DESCRIPTION, "TimeToLive": {}, "Tags": [], "PointInTimeRecovery": False})
+    meta.write_description(
+        label, TableDescription(DESCRIPTION, {}, (), point_in_time_recovery=False)
+    )
     sequence = 10**20
 
     def write(number: int, version: int, at: int, *, removed: bool) -> None:
@@ -102,11 +107,13 @@ code = subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL)
 print("most memory:", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(code)
 """
-"""A small process between, for the kernel counts the memory of whoever forks as the child's own."""
+"""A small process in between, because the kernel counts the memory of the parent that forks as the
+child's."""
 
 
 def measured(big: Big, aws: Aws, *words: str) -> Cost:
-    """Runs a command over the archive to its end: the most memory it held, in bytes, and what the archive was asked."""
+    """Runs a command on the archive. Returns its maximum memory in bytes and the requests to the
+    archive."""
     with archive_server("backups", big.store) as served:
         shell = Shell(aws, "s3://backups", {"AWS_ENDPOINT_URL_S3": served.url})
         command = (sys.executable, "-c", WATCH, str(BIN / "stream-backup"), "restore", "big")
@@ -120,13 +127,15 @@ GETS_OF_META = 10
 
 
 def lists(versions: int) -> int:
-    """One LIST for each 1,000 versions, one more for each shard, and those that read what is known of the archive."""
-    return math.ceil(versions / 1000) + len(SHARDS) + LISTS_OF_META
+    """Returns the maximum number of LIST requests: one per 1,000 versions, one more per slice, and
+    those for the records under meta/."""
+    return math.ceil(versions / 1000) + len(SLICES) + LISTS_OF_META
 
 
 def test_100_000_versions_to_a_file(big: Big, ministack_url: str, tmp_path: Path) -> None:
-    """20,000 items with 100,000 versions are restored within 200 MB, at one GET an item, one LIST for 1,000 versions, and a HEAD
-    of what was written in the day after the moment."""
+    """A restore of 20,000 items with 100,000 versions needs less than 200 MB, one GET per item, one
+    LIST per 1,000 versions, and HEAD requests only for what was written within a day after the
+    moment."""
     path = tmp_path / "rows"
     cost = measured(big, Aws(ministack_url), "--at", iso(big.good), "--to", str(path))
     assert lines(path) == big.truth
@@ -137,7 +146,8 @@ def test_100_000_versions_to_a_file(big: Big, ministack_url: str, tmp_path: Path
 
 
 def test_a_rewind_costs_what_changed(big: Big, ministack_url: str) -> None:
-    """A rewind reads one body of an item that changed since and the stamp of what it is now, and nothing of the others."""
+    """For every item that changed since, a rewind reads one body and the stamp of its present
+    version. It reads nothing of other items."""
     cost = measured(big, Aws(ministack_url), "--at", iso(big.good), "--in-place", "--plan")
     assert cost.memory < MEMORY, f"{cost.memory / 2**20:.0f} MB"
     assert cost.requests["GetObject"] <= 1.2 * big.items / 50 + GETS_OF_META
@@ -146,7 +156,7 @@ def test_a_rewind_costs_what_changed(big: Big, ministack_url: str) -> None:
 
 
 def test_into_a_table(ministack_url: str) -> None:
-    """Into a table the cost is the same, and removed items are not there."""
+    """A restore into a table costs the same, and removed items are not in the table."""
     small = fill(2_000, 5)
     cost = measured(small, Aws(ministack_url), "--at", iso(small.good), "--into", "small")
     assert Table(Aws(ministack_url), "small").rows() == small.truth
@@ -157,9 +167,12 @@ def test_into_a_table(ministack_url: str) -> None:
 
 
 def test_a_stream_that_went_off_unseen(big: Big, ministack_url: str) -> None:
-    """Where nobody saw the stream go off, its end is found without holding the listing in memory."""
+    """If the end of a stream was not recorded, it is found without holding the listing in
+    memory."""
     table = Table.create(Aws(ministack_url), "big")
-    cost = measured(big, Aws(ministack_url), "--at", iso(big.good), "--key", '{"id": "item-1"}', "--to", "-")
+    cost = measured(
+        big, Aws(ministack_url), "--at", iso(big.good), "--key", '{"id": "item-1"}', "--to", "-"
+    )
     assert cost.memory < MEMORY, f"{cost.memory / 2**20:.0f} MB"
     assert cost.requests["HeadObject"] <= 1000
     table.client.delete_table(TableName="big")

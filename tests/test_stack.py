@@ -1,4 +1,5 @@
-"""The commands against a deployed stack: found by its name, tables taken into use and out of it, and what status says."""
+"""The commands with a deployed stack: how they find it by name, how tables are enabled and
+disabled, and what status reports."""
 
 import json
 from dataclasses import replace
@@ -7,15 +8,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from stream_backup import mapping, stream
-from stream_backup.archive import Archive
-from stream_backup.coverage import Run, Stream
+from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.archive.status import status_of
+from stream_backup.aws.stack import Stack
+from stream_backup.capture import mapping, stream
+from stream_backup.capture.mapping import iterator_age, wait
+from stream_backup.core.records import Mapping, Run, Stream
 from stream_backup.errors import IncompleteError, UsageError
-from stream_backup.mapping import Mapping, iterator_age, wait
-from stream_backup.memory import MemoryStore
-from stream_backup.meta import Meta
-from stream_backup.stack import Stack
-from stream_backup.survey import survey
 from tests.cli import Answer, Request, Table, denied, proxy
 from tests.journal import LABEL, SCHEMA, T0
 from tests.servers import Aws
@@ -33,23 +34,30 @@ OUTPUTS = {
 
 
 def test_outputs() -> None:
-    """A stack is what its outputs say, the settings of a mapping among them; unknown outputs are left alone."""
+    """A stack is described by its outputs, including the settings of a mapping. Unknown outputs are
+    ignored."""
     found = Stack.of("s", OUTPUTS | {"Dashboard": "https://…"})
     assert found.archive == "s3://backups/production"
     assert found.destination == "arn:aws-cn:s3:::failures"
-    assert found.settings == {"MaximumRecordAgeInSeconds": 21600, "MaximumBatchingWindowInSeconds": 2}
+    assert found.settings == {
+        "MaximumRecordAgeInSeconds": 21600,
+        "MaximumBatchingWindowInSeconds": 2,
+    }
 
 
 @pytest.mark.parametrize("missing", ["ArchiveUrl", "FunctionName", "FunctionArn"])
 def test_a_stack_that_is_none_of_ours(missing: str) -> None:
-    """A stack without the outputs of this template is refused by name."""
+    """A stack that lacks an output of this template is refused, and the error names the output."""
     with pytest.raises(UsageError, match=missing):
         Stack.of("s", {name: value for name, value in OUTPUTS.items() if name != missing})
 
 
-@pytest.mark.parametrize(("table", "allowed"), [("prod-orders", True), ("orders", False), ("Prod-orders", False)])
+@pytest.mark.parametrize(
+    ("table", "allowed"), [("prod-orders", True), ("orders", False), ("Prod-orders", False)]
+)
 def test_pattern(table: str, allowed: bool) -> None:
-    """Only tables that match the stack's pattern are taken, by IAM's rules: the case counts."""
+    """Only tables that match the stack's pattern are accepted. As in IAM, the pattern is
+    case-sensitive."""
     stack = Stack.of("s", OUTPUTS)
     if allowed:
         stack.require(table)
@@ -59,7 +67,7 @@ def test_pattern(table: str, allowed: bool) -> None:
 
 
 class Answers:
-    """A client that gives one answer after another, the last one for ever."""
+    """A client that returns one answer after another, and then the last one forever."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
@@ -78,9 +86,14 @@ MAPPING = Mapping("uuid", "label", "stream-backup", "failures", 0)
 
 
 def test_waits_until_the_mapping_is_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mapping takes its time on AWS; one that does not come on is reported as incomplete, with its state."""
-    monkeypatch.setattr("stream_backup.mapping.time.sleep", lambda seconds: None)
-    wait(Answers({"State": "Creating"}, {"State": "Enabling"}, {"State": "Enabled"}), MAPPING, "orders")
+    """A mapping takes time to become enabled on AWS. If it does not, it is reported as incomplete,
+    with its state."""
+    monkeypatch.setattr("stream_backup.capture.mapping.time.sleep", lambda seconds: None)
+    wait(
+        Answers({"State": "Creating"}, {"State": "Enabling"}, {"State": "Enabled"}),
+        MAPPING,
+        "orders",
+    )
     monkeypatch.setattr(mapping, "PATIENCE", -1)
     with pytest.raises(IncompleteError, match="Creating") as raised:
         wait(Answers({"State": "Creating"}), MAPPING, "orders")
@@ -88,7 +101,8 @@ def test_waits_until_the_mapping_is_enabled(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_iterator_age() -> None:
-    """The lag is the newest figure CloudWatch has, in whole seconds; none, or no permission, is not known."""
+    """The lag is the newest value in CloudWatch, in whole seconds. Without a value, permission, or
+    connection, the lag is unknown."""
     points = [{"Timestamp": 60, "Maximum": 90_000.0}, {"Timestamp": 120, "Maximum": 1_200.0}]
     assert iterator_age(Answers({"Datapoints": points}), "f", 200) == 2
     assert iterator_age(Answers({"Datapoints": []}), "f", 200) is None
@@ -98,15 +112,16 @@ def test_iterator_age() -> None:
 
 
 def test_no_coverage_beyond_the_lag() -> None:
-    """Where a function reads, the latest exact moment is now less the seconds it is behind."""
+    """If a function reads the stream, the latest exact moment is earlier by the seconds that the
+    function is behind."""
     store = MemoryStore(lambda: T0)
     archive = Archive(store, "", "orders", SCHEMA)
-    meta = Meta(archive)
+    meta = Catalog(archive)
     stream = Stream(LABEL, "arn", "id", T0, empty=True, reader="function", recorded=T0)
     meta.write_stream(stream)
     meta.write_run(Run("run", LABEL, T0, T0 + 1, T0 + 10, complete=True, counts={}))
-    assert survey(archive, T0 + 100, None).coverage.bounds == (T0 + 10, T0 + 99)
-    late = survey(archive, T0 + 100, None, behind=40)
+    assert status_of(archive, T0 + 100, None).coverage.bounds == (T0 + 10, T0 + 99)
+    late = status_of(archive, T0 + 100, None, behind=40)
     assert (late.lag, late.coverage.bounds) == (40, (T0 + 10, T0 + 59))
 
 
@@ -122,14 +137,21 @@ def mapping_of(deployed: Deployed, uuid: str) -> dict[str, Any]:
 
 @pytest.mark.server
 def test_enable_by_the_stack(deployed: Deployed) -> None:
-    """With nothing named but the table, the stack's function reads its stream into the stack's archive, by a mapping with the
-    stack's settings and its failures bucket as destination; a second time changes nothing."""
+    """With only a table specified, the stack's function reads its stream into the stack's archive,
+    through a mapping with the stack's settings and its failures bucket as destination. A second run
+    changes nothing."""
     Table.create(deployed.aws, "prod-orders")
     said = deployed.shell.done("enable", "prod-orders", "--json").json
     made = mapping_of(deployed, said["mapping"])
     assert made["FunctionArn"].endswith(deployed.name)
-    assert made["DestinationConfig"]["OnFailure"]["Destination"] == f"arn:aws:s3:::{deployed.failures}"
-    assert (made["BatchSize"], made["MaximumRecordAgeInSeconds"], made["MaximumRetryAttempts"]) == (500, 21600, 50)
+    assert (
+        made["DestinationConfig"]["OnFailure"]["Destination"] == f"arn:aws:s3:::{deployed.failures}"
+    )
+    assert (made["BatchSize"], made["MaximumRecordAgeInSeconds"], made["MaximumRetryAttempts"]) == (
+        500,
+        21600,
+        50,
+    )
     assert made["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert made["BisectBatchOnFunctionError"]
     assert made["StartingPosition"] == "TRIM_HORIZON"
@@ -142,16 +164,23 @@ def test_enable_by_the_stack(deployed: Deployed) -> None:
     status = deployed.shell.done("status", "prod-orders", "--json").json
     assert status["earliest"] == report["answered"]
     assert status["failed_batches"] == []
-    assert [(each["uuid"], each["state"]) for each in status["mappings"]] == [(said["mapping"], "Enabled")]
-    assert f"mapping         {said['mapping']} of {deployed.name}: Enabled" in deployed.shell.done("status").out
+    assert [(each["uuid"], each["state"]) for each in status["mappings"]] == [
+        (said["mapping"], "Enabled")
+    ]
+    assert (
+        f"mapping         {said['mapping']} of {deployed.name}: Enabled"
+        in deployed.shell.done("status").out
+    )
 
 
 @pytest.mark.server
 def test_a_mapping_that_is_off_is_put_on(deployed: Deployed) -> None:
-    """A mapping that somebody disabled, or that fails into nowhere, is brought up to the stack's settings."""
+    """A mapping that somebody disabled, or that has no destination for failures, is enabled and
+    updated to the stack's settings."""
     table = Table.create(deployed.aws, "prod-off")
     arn = table.client.update_table(
-        TableName="prod-off", StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+        TableName="prod-off",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
     )["TableDescription"]["LatestStreamArn"]
     client = deployed.aws.client("lambda")
     made = client.create_event_source_mapping(
@@ -167,54 +196,69 @@ def test_a_mapping_that_is_off_is_put_on(deployed: Deployed) -> None:
 
 @pytest.mark.server
 def test_refusals(deployed: Deployed) -> None:
-    """A table outside the pattern, no table, two ways to name one, a stack that is not there or is none of ours: each is one
-    sentence and a hint."""
+    """A table outside the pattern, an unknown table, two ways to name one, and a stack that does
+    not exist or is not a stream-backup stack are each refused with one sentence and a hint."""
     Table.create(deployed.aws, "staging")
     deployed.shell.run("enable", "staging").refused(2, "prod-*", "staging")
     deployed.shell.run("enable", "prod-nowhere").refused(2, "no table")
-    deployed.shell.run("enable").refused(2, "Which table")
-    deployed.shell.run("enable", "staging", "--match", "*").refused(2, "Which table")
+    deployed.shell.run("enable").refused(2, "Name one table, or a pattern")
+    deployed.shell.run("enable", "staging", "--match", "*").refused(
+        2, "Name one table, or a pattern"
+    )
     deployed.shell.run("enable", "--match", "nothing-*").refused(2, "matches")
-    deployed.shell.run("enable", "staging", "--function", "f", "--stream-only").refused(2, "Who reads")
-    deployed.shell.run("status", "--stack", "nowhere").refused(2, "No archive is named", "nowhere")
+    deployed.shell.run("enable", "staging", "--function", "f", "--stream-only").refused(
+        2, "--stream-only exclude"
+    )
+    deployed.shell.run("status", "--stack", "nowhere").refused(
+        2, "No archive was specified", "nowhere"
+    )
     other = Deployed.make(deployed.aws, ArchiveUrl=None)
     other.shell.run("status").refused(2, "ArchiveUrl")
 
 
 @pytest.mark.server
 def test_an_archive_that_is_named_needs_no_stack(deployed: Deployed) -> None:
-    """`--archive` goes before the stack, which then is not even asked for."""
-    elsewhere = replace(deployed.shell, archive=f"s3://{deployed.aws.bucket()}", more={"STREAM_BACKUP_STACK": "nowhere"})
+    """`--archive` takes precedence over the stack, which is then not looked up."""
+    elsewhere = replace(
+        deployed.shell,
+        archive=f"s3://{deployed.aws.bucket()}",
+        more={"STREAM_BACKUP_STACK": "nowhere"},
+    )
     assert elsewhere.done("status", "--json").json == []
 
 
 @pytest.mark.server
 def test_enable_many(deployed: Deployed) -> None:
-    """Every table that matches is taken; one that cannot be is reported and stops no other, and the exit code says so."""
+    """Every matching table is enabled. A table that cannot be enabled is reported, stops no other
+    table, and changes the exit code."""
     wrong = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
     Table.create(deployed.aws, "prod-many-wrong", StreamSpecification=wrong)
     for number in range(3):
         Table.create(deployed.aws, f"prod-many-{number}")
     said = deployed.shell.run("enable", "--match", "prod-many-*", "--json")
     assert said.code == 3, said
-    assert [table["table"] for table in said.json["tables"]] == [f"prod-many-{number}" for number in range(3)]
+    assert [table["table"] for table in said.json["tables"]] == [
+        f"prod-many-{number}" for number in range(3)
+    ]
     assert [table["table"] for table in said.json["failed"]] == ["prod-many-wrong"]
-    assert "prod-many-wrong: The stream of prod-many-wrong carries KEYS_ONLY" in said.err
+    assert "prod-many-wrong: The stream of prod-many-wrong has the view type KEYS_ONLY" in said.err
     assert "hint: " in said.err.splitlines()[-1]
     assert deployed.shell.done("enable", "--match", "prod-many-?", "--json").json["failed"] == []
 
 
 def gone(request: Request) -> Answer | None:
-    """A day after it was switched off AWS does not know a stream any more."""
+    """Answers as AWS does a day after a stream was switched off: the stream is unknown."""
     if request.operation != "DescribeStream":
         return None
-    return 400, json.dumps({"__type": "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException"}).encode()
+    return 400, json.dumps(
+        {"__type": "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException"}
+    ).encode()
 
 
 @pytest.mark.server
 def test_disable_keeps_the_mapping_until_the_stream_is_gone(deployed: Deployed) -> None:
-    """Disabling ends coverage and keeps archive and mapping, for what is in the stream is still to be read; once the stream is
-    gone the same command deletes the mapping."""
+    """Disabling ends coverage and keeps the archive and the mapping, because the stream still has
+    to be read to its end. Once the stream is gone, the same command deletes the mapping."""
     Table.create(deployed.aws, "prod-done")
     uuid = deployed.shell.done("enable", "prod-done", "--json").json["mapping"]
     deployed.shell.done("backfill", "prod-done")
@@ -223,33 +267,38 @@ def test_disable_keeps_the_mapping_until_the_stream_is_gone(deployed: Deployed) 
     assert f"--uuid {uuid}" in first.err
     assert deployed.shell.done("status", "prod-done", "--json").json["latest"] == first.json["end"]
     assert deployed.shell.done("disable", "prod-done", "--json").json["mappings"] == [uuid]
-    with proxy(deployed.aws.url) as between:  # ministack keeps a stream for ever
+    with proxy(deployed.aws.url) as between:  # ministack keeps a stream forever
         between.rule = gone
         last = replace(deployed.shell, aws=between.aws).done("disable", "prod-done", "--json").json
     assert (last["mappings"], last["deleted"]) == ([], [uuid])
     assert deployed.shell.done("status", "prod-done", "--json").json["mappings"] == []
-    deployed.shell.run("disable", "prod-done").refused(2, "no stream on")
+    deployed.shell.run("disable", "prod-done").refused(2, "is off")
 
 
 def test_a_limit_of_aws() -> None:
-    """As many tables are being changed as AWS lets: whoever enables one more is told to come again."""
+    """If AWS's limit on concurrent table changes is reached, the error says so."""
 
     class Busy:
         def call(self, *_: object) -> None:
-            raise ClientError({"Error": {"Code": "LimitExceededException", "Message": "busy"}}, "UpdateTable")
+            raise ClientError(
+                {"Error": {"Code": "LimitExceededException", "Message": "busy"}}, "UpdateTable"
+            )
 
     dynamodb: Any = Busy()
-    with pytest.raises(UsageError, match="AWS is at a limit"):
+    with pytest.raises(UsageError, match="AWS has reached a limit"):
         stream._update(dynamodb, "prod", {})  # noqa: SLF001
 
 
 @pytest.mark.server
 def test_a_table_that_is_busy(deployed: Deployed) -> None:
-    """A table that cannot be changed right now is said to be, with the advice to come again."""
+    """A table that cannot be changed now is reported, with the hint to try again in a minute.
+    Missing permission is reported as such."""
     name, words = "prod-busy", "changed"
     Table.create(deployed.aws, name)
     with proxy(deployed.aws.url) as between:
-        body = json.dumps({"__type": "com.amazonaws.dynamodb.v20120810#ResourceInUseException", "message": "busy"}).encode()
+        body = json.dumps(
+            {"__type": "com.amazonaws.dynamodb.v20120810#ResourceInUseException", "message": "busy"}
+        ).encode()
         between.rule = lambda request: (400, body) if request.operation == "UpdateTable" else None
         shell = replace(deployed.shell, aws=between.aws)
         shell.run("enable", name).refused(2, words, "in a minute")

@@ -1,4 +1,5 @@
-"""One conformance suite over every ObjectStore: the one in memory, and S3's over moto, ministack and SeaweedFS."""
+"""One conformance suite for every ObjectStore: the one in memory, and S3's with moto, ministack,
+and SeaweedFS."""
 
 import socket
 import struct
@@ -8,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from stream_backup.change import METADATA_LIMIT, Change, metadata_size
-from stream_backup.item import digest
-from stream_backup.s3 import S3Store, open_objects
-from stream_backup.stamp import Stamp
+from stream_backup.archive.s3 import S3Store, open_objects
+from stream_backup.core.change import METADATA_LIMIT, Change, metadata_size
+from stream_backup.core.item import digest
+from stream_backup.core.stamp import Stamp
 from tests.backends import Backend
 
 
 def test_put_adds_a_version(backend: Backend) -> None:
-    """A put always adds a version on top, and what was there stays readable by its version."""
+    """A put always adds a version on top, and older versions stay readable."""
     for body in (b"one", b"two", b"two"):
         backend.store.put("T/a", body, {"body": body.decode()})
     assert backend.bodies("T/a") == [b"two", b"two", b"one"]
@@ -24,7 +25,7 @@ def test_put_adds_a_version(backend: Backend) -> None:
 
 
 def test_versions_say_what_a_listing_knows(backend: Backend) -> None:
-    """A version has its path, size, MD5 and whole second of writing."""
+    """A listed version has its path, its size, its MD5, and the second in which it was written."""
     backend.store.put("T/a", b"payload", {})
     (version,) = backend.listed("T/")
     assert version.path == "T/a"
@@ -34,20 +35,21 @@ def test_versions_say_what_a_listing_knows(backend: Backend) -> None:
 
 
 def test_create_where_nothing_is(backend: Backend) -> None:
-    """A create succeeds where no object is."""
+    """A create succeeds if there is no object."""
     assert backend.store.create("T/a", b"first", {"by": "create"})
     assert backend.bodies("T/a") == [b"first"]
 
 
 def test_create_over_an_object(backend: Backend) -> None:
-    """A create over an object fails and leaves no trace, be the object a zero-byte tombstone."""
+    """A create over an object fails and changes nothing, even if the object is a zero-byte
+    tombstone."""
     backend.store.put("T/a", b"", {})
     assert not backend.store.create("T/a", b"second", {})
     assert backend.bodies("T/a") == [b""]
 
 
 def test_create_over_a_delete_marker(backend: Backend) -> None:
-    """A create succeeds over a delete marker, as S3 lets it; the version below stays."""
+    """A create succeeds over a delete marker, as in S3, and the version below it remains."""
     backend.store.put("T/a", b"old", {})
     backend.delete("T/a")
     assert backend.store.create("T/a", b"new", {})
@@ -55,7 +57,7 @@ def test_create_over_a_delete_marker(backend: Backend) -> None:
 
 
 def test_replace_what_was_read(backend: Backend) -> None:
-    """A replace succeeds on top of the ETag that was read."""
+    """A replace succeeds if the ETag is that of the current version."""
     backend.store.put("T/a", b"old", {})
     current = backend.store.current("T/a")
     assert current is not None
@@ -64,7 +66,7 @@ def test_replace_what_was_read(backend: Backend) -> None:
 
 
 def test_replace_what_has_changed(backend: Backend) -> None:
-    """A replace with the ETag of an earlier version fails and leaves no trace."""
+    """A replace with the ETag of an earlier version fails and changes nothing."""
     backend.store.put("T/a", b"old", {})
     backend.store.put("T/a", b"newer", {})
     assert not backend.store.replace("T/a", b"late", {}, digest(b"old"))
@@ -72,7 +74,7 @@ def test_replace_what_has_changed(backend: Backend) -> None:
 
 
 def test_replace_under_a_delete_marker(backend: Backend) -> None:
-    """A replace fails once a delete marker is on top, and where nothing ever was."""
+    """A replace fails if a delete marker is on top, and if there was never an object."""
     backend.store.put("T/a", b"old", {})
     backend.delete("T/a")
     assert not backend.store.replace("T/a", b"new", {}, digest(b"old"))
@@ -81,7 +83,7 @@ def test_replace_under_a_delete_marker(backend: Backend) -> None:
 
 
 def test_refused_puts_are_requests(backend: Backend) -> None:
-    """A put that is refused is counted like any other, for it costs the same."""
+    """A put that is refused is counted, because it costs the same as any other."""
     backend.store.put("T/a", b"1", {})
     backend.store.create("T/a", b"2", {})
     backend.store.replace("T/a", b"3", {}, digest(b"stale"))
@@ -89,7 +91,8 @@ def test_refused_puts_are_requests(backend: Backend) -> None:
 
 
 def test_current(backend: Backend) -> None:
-    """The current version is the newest put; there is none before the first and none under a delete marker."""
+    """The current version is the newest put. There is none before the first put, and none under a
+    delete marker."""
     assert backend.store.current("T/a") is None
     backend.store.put("T/a", b"one", {"n": "1"})
     backend.store.put("T/a", b"two", {"n": "2"})
@@ -99,16 +102,19 @@ def test_current(backend: Backend) -> None:
 
 
 def test_zero_bytes(backend: Backend) -> None:
-    """An object of zero bytes keeps its metadata and shows its size in the listing."""
+    """An object of zero bytes keeps its metadata, and the listing shows its size."""
     backend.store.put("T/a", b"", {"kind": "remove"})
     (version,) = backend.listed("T/a")
     assert version.size == 0
     assert backend.store.get("T/a", version.version_id) == (b"", {"kind": "remove"})
 
 
-@pytest.mark.parametrize("key", [{"id": {"S": 'two  spaces\x7f é \U0001f600\t"\\%2B+'}}, {"id": {"S": "x" * 1746}}])
+@pytest.mark.parametrize(
+    "key", [{"id": {"S": 'two  spaces\x7f é \U0001f600\t"\\%2B+'}}, {"id": {"S": "x" * 1746}}]
+)
 def test_metadata_survives(backend: Backend, key: dict[str, dict[str, str]]) -> None:
-    """Metadata up to S3's 2 KB comes back byte for byte with each version, whole or alone, and nothing beside it."""
+    """Metadata up to S3's 2 KB is read back byte for byte, with the body or without it, and nothing
+    is added to it."""
     change = Change(key, Stamp(1795231959, 10**39, 1795231959, "remove", "ttl", "f" * 32), None)
     assert metadata_size(change.metadata) <= METADATA_LIMIT
     assert "key" in change.metadata
@@ -119,7 +125,7 @@ def test_metadata_survives(backend: Backend, key: dict[str, dict[str, str]]) -> 
 
 
 def test_each_version_has_its_own_metadata(backend: Backend) -> None:
-    """Metadata belongs to a version: an older one keeps what it had, also below a delete marker."""
+    """Metadata belongs to a version: older versions keep theirs, even below a delete marker."""
     for n in "123":
         backend.store.put("T/a", b"same", {"n": n})
     backend.delete("T/a")
@@ -128,7 +134,8 @@ def test_each_version_has_its_own_metadata(backend: Backend) -> None:
 
 
 def test_paths_in_order(backend: Backend) -> None:
-    """Paths come in order, each one's versions together and newest first, whatever order they were written in."""
+    """Versions are listed in order of path, and the versions of one path together and newest first,
+    whatever the order in which they were written."""
     for path in ("T/b", "T/a", "T/meta/x", "T/b", "T/a", "T/0"):
         backend.store.put(path, path.encode(), {})
     assert backend.paths("T/") == ["T/0", "T/a", "T/a", "T/b", "T/b", "T/meta/x"]
@@ -136,14 +143,15 @@ def test_paths_in_order(backend: Backend) -> None:
 
 
 def test_sibling_tables(backend: Backend) -> None:
-    """A prefix with its slash takes in neither a table whose name begins alike nor one under another prefix."""
+    """A prefix with its slash matches neither a table whose name begins the same way nor a table
+    under another prefix."""
     for path in ("Users/a", "UsersArchive/a", "Users-2/a", "eu/Users/a"):
         backend.store.put(path, b"x", {})
     assert backend.paths("Users/") == ["Users/a"]
 
 
 def test_delete_markers_are_not_listed(backend: Backend) -> None:
-    """Delete markers are left out, between versions too, and hide nothing below them."""
+    """Delete markers are not listed, and hide no versions below them."""
     for body in (b"1", b"2"):
         backend.store.put("T/a", body, {})
         backend.delete("T/a")
@@ -152,20 +160,21 @@ def test_delete_markers_are_not_listed(backend: Backend) -> None:
 
 
 def test_binary_bodies(backend: Backend) -> None:
-    """Bodies come back byte for byte, up to the 400 KB an item may have."""
+    """Bodies are read back byte for byte, up to the 400 KB that an item may have."""
     body = bytes(range(256)) * 1600
     backend.store.put("T/a", body, {})
     assert backend.bodies("T/a") == [body]
 
 
 def test_nothing_there(backend: Backend) -> None:
-    """An empty prefix lists nothing, at one request."""
+    """An empty prefix lists nothing, with one request."""
     assert backend.listed("T/") == []
     assert backend.store.requests == {"list": 1}
 
 
 def test_more_than_a_page(backend: Backend) -> None:
-    """More versions than fit a page come without one lost or repeated, also where a page ends amid one object."""
+    """With more versions than fit on a page, none is lost or repeated, even if a page ends within
+    one object."""
     names = [f"T/{n:03x}" for n in range(0, 1300, 13)]
     for _ in range(5):
         for name in names:
@@ -181,7 +190,8 @@ def test_more_than_a_page(backend: Backend) -> None:
 
 
 class Resetting(BaseHTTPRequestHandler):
-    """An S3 whose first put breaks off: before it arrived, or `arrived` and the answer is lost."""
+    """An S3 server that resets the connection of the first put. With `arrived`, that put was done,
+    and only its answer was lost."""
 
     protocol_version = "HTTP/1.1"
     arrived = False
@@ -192,7 +202,9 @@ class Resetting(BaseHTTPRequestHandler):
         kind.puts += 1
         self.rfile.read(int(self.headers["Content-Length"]))
         if kind.puts == 1:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by RST
+            self.connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )  # closes with RST
             self.close_connection = True
             self.connection.close()
             return
@@ -207,13 +219,16 @@ class Resetting(BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("arrived", [False, True])
 def test_a_put_under_a_condition_survives_a_connection_that_breaks(arrived: bool) -> None:
-    """It is tried again, for a backfill must not end of it; if it had arrived, what it finds there is taken for another's."""
+    """A conditional put is retried after its connection breaks, so that a backfill does not end. If
+    the first try was done, the retry reports that the object exists."""
     kind: Any = type("Handler", (Resetting,), {"arrived": arrived, "puts": 0})
     server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         url = f"http://127.0.0.1:{server.server_port}"
-        objects = open_objects("b", endpoint=url, access_key_id="a", secret_access_key="s", region="us-east-1")
+        objects = open_objects(
+            "b", endpoint=url, access_key_id="a", secret_access_key="s", region="us-east-1"
+        )
         assert S3Store("b", objects).create("x", b"1", {}) is not arrived
         assert kind.puts == 2
     finally:

@@ -1,4 +1,4 @@
-"""What must hold of template.yaml, said without deploying it."""
+"""What must hold of template.yaml, checked without deploying it."""
 
 import json
 import re
@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from stream_backup.archive import Archive
-from stream_backup.handler import make_handler
-from stream_backup.memory import MemoryStore
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.capture.batch import make_handler
+from stream_backup.handler import report
 from tests import sam
 from tests.servers import REGION
 
@@ -33,7 +34,8 @@ def many(found: Any) -> list[Any]:
 
 @pytest.mark.parametrize("name", sorted(PARAMETERS))
 def test_a_parameter_is_typed_bounded_and_explained(name: str) -> None:
-    """Type, default, bounds and one sentence; and the default is within the bounds."""
+    """A parameter has a type, a default, bounds, and a description of one sentence. The default is
+    within the bounds."""
     parameter = PARAMETERS[name]
     default, sentence = parameter["Default"], parameter["Description"].strip()
     assert sentence.endswith("."), sentence
@@ -47,7 +49,7 @@ def test_a_parameter_is_typed_bounded_and_explained(name: str) -> None:
 
 
 def test_every_parameter_is_in_a_group() -> None:
-    """The console shows each parameter under a heading."""
+    """Every parameter is in a group, so that the console shows it under a heading."""
     groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     grouped = [name for group in groups for name in group["Parameters"]]
     assert sorted(grouped) == sorted(PARAMETERS)
@@ -61,42 +63,62 @@ def test_every_parameter_is_in_a_group() -> None:
         ("ExistingBucket", "my-backups.eu", "s3://my-backups"),
         ("ExistingBucketRegion", "us-gov-west-1", "Frankfurt"),
         ("TablePattern", "prod-*", "prod/*"),
-        ("StreamArns", "arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-11-20T10:15:22.105", "orders"),
+        (
+            "StreamArns",
+            "arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/2026-11-20T10:15:22.105",
+            "orders",
+        ),
         ("BreakGlassRoleArn", "arn:aws:iam::123456789012:role/path/break-glass", "break-glass"),
-        ("KmsKeyArn", "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", "alias/backups"),
+        (
+            "KmsKeyArn",
+            "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            "alias/backups",
+        ),
         ("AlarmEmail", "on-call@example.com", "on-call"),
     ],
 )
 def test_a_parameter_takes_what_it_should(name: str, good: str, bad: str) -> None:
-    """A slip of the pen is refused before anything is made."""
+    """A valid value is accepted, and a malformed value is refused before anything is created."""
     pattern = PARAMETERS[name]["AllowedPattern"]
     assert re.fullmatch(pattern, good)
     assert not re.fullmatch(pattern, bad)
 
 
 def test_no_action_is_a_wildcard() -> None:
-    """Nobody is allowed `*`, nor a family of actions; and only what takes no resource is allowed on all."""
+    """No policy allows `*` or a family of actions, and only actions that take no resource are
+    allowed on all resources."""
     on_all = ("dynamodb:ListTables", "cloudwatch:GetMetricStatistics")
     for policy in POLICIES:
         for statement in statements(policy):
             assert statement["Effect"] == "Allow"
-            assert not [action for action in many(statement["Action"]) if "*" in action], statement["Sid"]
-            assert "*" not in many(statement["Resource"]) or statement["Action"] in on_all, statement["Sid"]
+            assert not [action for action in many(statement["Action"]) if "*" in action], statement[
+                "Sid"
+            ]
+            assert "*" not in many(statement["Resource"]) or statement["Action"] in on_all, (
+                statement["Sid"]
+            )
 
 
 def test_the_function_only_ever_puts() -> None:
-    """On the archive the writer has s3:PutObject under the prefix, and no other action of S3 or KMS that reads or deletes."""
+    """On the archive, the writer has s3:PutObject under the prefix, and no other action of S3 or
+    KMS that reads or deletes."""
     found = {statement["Sid"]: statement for statement in statements("WriterPolicy")}
-    on_archive = [sid for sid, statement in found.items() if "ArchiveBucket" in json.dumps(statement)]
+    on_archive = [
+        sid for sid, statement in found.items() if "ArchiveBucket" in json.dumps(statement)
+    ]
     assert on_archive == ["WriteVersions"]
     assert found["WriteVersions"]["Action"] == "s3:PutObject"
-    assert found["WriteVersions"]["Resource"]["Fn::Sub"][0].endswith("${Bucket}/${Path}${TablePattern}/*")
+    assert found["WriteVersions"]["Resource"]["Fn::Sub"][0].endswith(
+        "${Bucket}/${Path}${TablePattern}/*"
+    )
     assert found["Encrypt"]["Action"] == "kms:GenerateDataKey"
 
 
 def test_a_restorer_cannot_write_to_the_archive() -> None:
-    """Whoever restores reads the archive by versions and changes nothing in S3."""
-    actions = {action for statement in statements("RestorerPolicy") for action in many(statement["Action"])}
+    """A restorer can read versions of the archive and can change nothing in S3."""
+    actions = {
+        action for statement in statements("RestorerPolicy") for action in many(statement["Action"])
+    }
     assert {action for action in actions if action.startswith("s3:")} == {
         "s3:GetBucketVersioning",
         "s3:ListBucketVersions",
@@ -107,17 +129,23 @@ def test_a_restorer_cannot_write_to_the_archive() -> None:
 
 
 def test_nothing_that_holds_history_goes_with_the_stack() -> None:
-    """Both buckets and what guards them stay when the stack is deleted, or a change would replace them."""
+    """Both buckets and their policies are retained when the stack is deleted, or when a change
+    would replace them."""
     for name in ("ArchiveBucket", "ArchiveBucketPolicy", "FailuresBucket", "FailuresBucketPolicy"):
-        assert RESOURCES[name]["DeletionPolicy"] == RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+        assert (
+            RESOURCES[name]["DeletionPolicy"] == RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+        )
 
 
 @pytest.mark.parametrize("bucket", ["ArchiveBucket", "FailuresBucket"])
 def test_a_bucket_is_private_and_takes_tls_alone(bucket: str) -> None:
-    """Versioned, owner-enforced, no public access, encrypted, refused without TLS (the stand-in speaks nothing else)."""
+    """Each bucket is versioned, owner-enforced, without public access, and refuses requests without
+    TLS. The emulator supports only TLS, so the policy is checked here."""
     properties = RESOURCES[bucket]["Properties"]
     assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
-    assert properties["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    assert properties["OwnershipControls"] == {
+        "Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    }
     assert all(properties["PublicAccessBlockConfiguration"].values())
     assert len(properties["PublicAccessBlockConfiguration"]) == 4
     policy = RESOURCES[f"{bucket}Policy"]["Properties"]["PolicyDocument"]["Statement"]
@@ -127,8 +155,9 @@ def test_a_bucket_is_private_and_takes_tls_alone(bucket: str) -> None:
 
 
 def test_lifecycle_is_what_the_parameters_say() -> None:
-    """Superseded versions, tombstones by their size of nothing, uploads. No stand-in runs lifecycle rules, so here they are
-    read; law 11 says of the same rules that restores within NoncurrentDays stay as they are."""
+    """The lifecycle rules for superseded versions, for tombstones, which have zero bytes, and for
+    incomplete uploads follow the parameters. No emulator runs lifecycle rules, so the rules are
+    read here. Law 11 shows for the same rules that restores within NoncurrentDays do not change."""
     rules = {}
     for rule in ARCHIVE_BUCKET["LifecycleConfiguration"]["Rules"]:
         condition, found, otherwise = rule.get("Fn::If", (None, rule, None))
@@ -149,7 +178,8 @@ def test_lifecycle_is_what_the_parameters_say() -> None:
 
 
 def test_a_batch_that_fails_is_never_dropped() -> None:
-    """Every mapping halves a failing batch, takes partial responses, and ends in the failures bucket."""
+    """Every mapping splits a failing batch, accepts partial responses, and sends failed batches to
+    the failures bucket."""
     variable, collection, body = RESOURCES["Fn::ForEach::Mappings"]
     (mapping,) = body.values()
     properties = mapping["Properties"]
@@ -157,12 +187,15 @@ def test_a_batch_that_fails_is_never_dropped() -> None:
     assert properties["StartingPosition"] == "TRIM_HORIZON"
     assert properties["BisectBatchOnFunctionError"] is True
     assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert properties["DestinationConfig"] == {"OnFailure": {"Destination": {"Fn::GetAtt": ["FailuresBucket", "Arn"]}}}
+    assert properties["DestinationConfig"] == {
+        "OnFailure": {"Destination": {"Fn::GetAtt": ["FailuresBucket", "Arn"]}}
+    }
     assert PARAMETERS["MaximumRecordAge"]["MaxValue"] <= 24 * 3600, "a stream keeps a day"
 
 
 def test_alarms_and_the_dashboard_name_the_metrics_the_handler_writes() -> None:
-    """A renamed metric cannot leave an alarm or a chart empty."""
+    """The alarms and the dashboard use only metrics that the handler writes, so a renamed metric
+    cannot leave one of them empty."""
     source = (sam.ROOT / "stream_backup" / "handler.py").read_text()
     written = set(re.findall(r'add_metric\("(\w+)"', source))
     body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
@@ -174,14 +207,18 @@ def test_alarms_and_the_dashboard_name_the_metrics_the_handler_writes() -> None:
     (silence,) = RESOURCES["Fn::ForEach::Silences"][2].values()
     *_, changes = silence["Properties"]["Metrics"]
     assert changes["MetricStat"]["Metric"]["MetricName"] in written
-    assert [dimension["Name"] for dimension in changes["MetricStat"]["Metric"]["Dimensions"]] == ["service", "table"]
+    assert [dimension["Name"] for dimension in changes["MetricStat"]["Metric"]["Dimensions"]] == [
+        "service",
+        "table",
+    ]
 
 
 def test_a_poison_record_moves_the_metric_of_its_alarm(capsys: pytest.CaptureFixture[str]) -> None:
-    """The line the handler prints for a batch with a poison record is one that the alarm's filter counts; for a good one not."""
+    """The line that the handler prints for a batch with a poison record is counted by the alarm's
+    filter. The line for a good batch is not."""
     pattern = RESOURCES["FailuresFilter"]["Properties"]["FilterPattern"]
     (name,) = re.findall(r"\{ \$\.(\w+)\[0\] > 0 \}", pattern)
-    handle = make_handler(lambda table: Archive(MemoryStore(lambda: 0), "", table))
+    handle = make_handler(lambda table: Archive(MemoryStore(lambda: 0), "", table), report)
     (good,) = json.loads((sam.ROOT / "tests/events/insert.json").read_text())["Records"]
     counted = []
     for record in (good, good | {"eventName": "?"}):
@@ -191,8 +228,13 @@ def test_a_poison_record_moves_the_metric_of_its_alarm(capsys: pytest.CaptureFix
 
 
 def test_every_alarm_tells_the_topic() -> None:
-    """No alarm is silent, and none is raised by the mere absence of traffic."""
-    loops = [fragment for name, loop in RESOURCES.items() if name.startswith("Fn::ForEach") for fragment in loop[2].values()]
+    """Every alarm notifies the topic, and none is raised by missing data."""
+    loops = [
+        fragment
+        for name, loop in RESOURCES.items()
+        if name.startswith("Fn::ForEach")
+        for fragment in loop[2].values()
+    ]
     every = [each for each in [*RESOURCES.values(), *loops] if isinstance(each, dict)]
     alarms = [each["Properties"] for each in every if each.get("Type") == "AWS::CloudWatch::Alarm"]
     assert len(alarms) == 6
@@ -202,22 +244,35 @@ def test_every_alarm_tells_the_topic() -> None:
 
 
 def test_the_command_line_finds_its_outputs() -> None:
-    """What the commands read is there."""
-    named = {"ArchiveUrl", "FunctionName", "FunctionArn", "FailuresBucket", "TablePattern", "MaximumRecordAge", "TopicArn"}
+    """The stack has every output that the commands read."""
+    named = {
+        "ArchiveUrl",
+        "FunctionName",
+        "FunctionArn",
+        "FailuresBucket",
+        "TablePattern",
+        "MaximumRecordAge",
+        "TopicArn",
+    }
     named |= {"DashboardName", "WriterPolicyArn", "BackfillPolicyArn", "RestorerPolicyArn"}
     assert named <= set(TEMPLATE["Outputs"])
 
 
 def test_an_exception_from_a_lint_gives_its_reason() -> None:
-    """Nothing is skipped without a sentence beside it."""
+    """Every skipped check has a reason next to it."""
     for name, resource in RESOURCES.items():
-        skipped = resource.get("Metadata", {}).get("checkov", {}).get("skip", []) if isinstance(resource, dict) else []
+        skipped = (
+            resource.get("Metadata", {}).get("checkov", {}).get("skip", [])
+            if isinstance(resource, dict)
+            else []
+        )
         for each in skipped:
             assert len(each["comment"]) > 30, (name, each["id"])
 
 
 def test_the_function_runs_on_the_versions_the_tests_run_on() -> None:
-    """The package pins what the tests' own constraints pin, and holds all that the project says it needs."""
+    """The package pins the versions in the tests' constraints, and includes aws-lambda-powertools
+    and obstore."""
     lines = (sam.ROOT / "function" / "requirements.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
     constraints = (sam.ROOT / "constraints.txt").read_text().lower().replace("_", "-").splitlines()
@@ -227,11 +282,20 @@ def test_the_function_runs_on_the_versions_the_tests_run_on() -> None:
 
 
 def test_a_slip_inside_a_loop_is_caught(tmp_path: Path) -> None:
-    """The lint of the transformed template sees a wrong property of an event source mapping."""
+    """The linter of the transformed template finds an invalid property of an event source
+    mapping."""
     wrong = tmp_path / "template.yaml"
-    wrong.write_text(sam.TEMPLATE.read_text().replace("StartingPosition: TRIM_HORIZON", "StartingPosition: NOPE"))
-    transform = [str(sam.BIN / "python"), str(sam.ROOT / "tests" / "deploy_transform.py"), str(wrong)]
-    (tmp_path / "wrong.json").write_bytes(subprocess.run(transform, capture_output=True, check=True).stdout)
+    wrong.write_text(
+        sam.TEMPLATE.read_text().replace("StartingPosition: TRIM_HORIZON", "StartingPosition: NOPE")
+    )
+    transform = [
+        str(sam.BIN / "python"),
+        str(sam.ROOT / "tests" / "deploy_transform.py"),
+        str(wrong),
+    ]
+    (tmp_path / "wrong.json").write_bytes(
+        subprocess.run(transform, capture_output=True, check=True).stdout
+    )
     command = [str(sam.BIN / "cfn-lint"), "--regions", REGION, "--", str(tmp_path / "wrong.json")]
     said = subprocess.run(command, capture_output=True, check=False)
     assert said.returncode != 0
@@ -239,6 +303,6 @@ def test_a_slip_inside_a_loop_is_caught(tmp_path: Path) -> None:
 
 
 def test_the_reference_of_parameters_is_up_to_date() -> None:
-    """docs/parameters.md is what the template says."""
+    """docs/parameters.md matches the template."""
     command = [sys.executable, str(sam.ROOT / "docs" / "make_parameters.py"), "--check"]
     assert subprocess.run(command, check=False).returncode == 0

@@ -1,4 +1,5 @@
-"""`verify` says of each row whether the archive has it: exactly what is wrong, and nothing that is merely under way."""
+"""`verify` reports for each row whether the archive matches it: exactly what is wrong, and nothing
+that is only on its way to the archive."""
 
 import json
 import time
@@ -12,36 +13,58 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-import verify.look
-from backfill.capacity import Capacity
-from restore.order import GRACE, Order
-from stream_backup.archive import Archive, History
-from stream_backup.change import Change
-from stream_backup.coverage import Run, Stream
-from stream_backup.dynamodb import DynamoDB
-from stream_backup.item import Item, digest, encode
-from stream_backup.key import KeySchema, key_hash
-from stream_backup.memory import MemoryStore
-from stream_backup.meta import Meta
-from stream_backup.moment import iso
-from stream_backup.stamp import Stamp
-from stream_backup.store import Version
-from stream_backup.timeline import FOREVER, LATE
+import stream_backup.verify.looks
+from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.layout import Archive, History
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.aws.capacity import ReadBudget
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.scan import TableScan
+from stream_backup.capture.catch_up import GRACE
+from stream_backup.core.change import Change
+from stream_backup.core.item import Item, digest, encode
+from stream_backup.core.key import KeySchema, key_hash
+from stream_backup.core.moment import iso
+from stream_backup.core.records import Run, Stream
+from stream_backup.core.stamp import Stamp
+from stream_backup.core.time_rule import FOREVER, LATE
+from stream_backup.core.version import Version
+from stream_backup.verify.compare import (
+    Pair,
+    Patience,
+    Row,
+    Suspect,
+    depth,
+    listed_equal,
+    paired,
+    weigh,
+)
+from stream_backup.verify.findings import LISTED, WRONG, Findings
+from stream_backup.verify.looks import Looks
+from stream_backup.verify.rows import Rows, SuspectSpool
+from stream_backup.verify.run import scan_rows
 from tests import laws
-from tests.cli import COMPOSITE, SIMPLE, Answer, Between, Request, Said, Shell, Table, archive_server, proxy
+from tests.cli import (
+    COMPOSITE,
+    SIMPLE,
+    Answer,
+    Between,
+    Request,
+    Said,
+    Shell,
+    Table,
+    archive_server,
+    proxy,
+)
 from tests.fake_dynamodb import FakeDynamoDB
 from tests.model import DAY, NAME, SCHEMA, VALUES
 from tests.process import Inline, Process, Stop, pause
 from tests.profiles import histories
 from tests.servers import Aws
 from tests.world import World, patched
-from verify.compare import Pair, Patience, Row, Suspect, depth, listed_equal, paired, weigh
-from verify.look import Looks
-from verify.rows import Rows, Spool
-from verify.scan import Scan
-from verify.tally import LISTED, WRONG, Tally
 
-# ---------------------------------------------------------------------------------------------------------- the weighing
+# ------------------------------------------------------------
+# comparing one row
 
 NOW = 1_795_231_959
 A, B, C = (digest(text) for text in (b"a", b"b", b"c"))
@@ -69,25 +92,44 @@ def gone(written: int) -> Version:
         (A, [gone(NOW), version(A, NOW - 1)], False),
         ("", [gone(NOW), version(A, NOW - 1)], True),
         ("", [version(A, NOW), gone(NOW - 1)], False),
-        (A, [version(A, NOW), version(A, NOW - 1), version(B, NOW - 2)], True),  # written twice, one after the other
-        (A, [version(A, NOW), version(B, NOW - 1), version(A, NOW - 2)], False),  # came back, or was written again
+        (
+            A,
+            [version(A, NOW), version(A, NOW - 1), version(B, NOW - 2)],
+            True,
+        ),  # written twice in a row
+        (
+            A,
+            [version(A, NOW), version(B, NOW - 1), version(A, NOW - 2)],
+            False,
+        ),  # came back, or was written again
         (A, [version(A, NOW), version(B, NOW - DAY), version(A, NOW - DAY)], False),
-        (A, [version(A, NOW), version(B, NOW - LATE - 20), version(A, NOW - LATE - 30)], True),  # too long ago
+        (
+            A,
+            [version(A, NOW), version(B, NOW - LATE - 20), version(A, NOW - LATE - 30)],
+            True,
+        ),  # too long ago
         ("", [gone(NOW), version(A, NOW - 1), gone(NOW - 2)], False),
-        (A, [version(A, NOW - 200)], False),  # all of it is of an older life
+        (A, [version(A, NOW - 200)], False),  # all of it belongs to an earlier table
         ("", [version(A, NOW - 200)], True),
         ("", [], False),
     ],
 )
 def test_what_a_listing_tells(live: str, versions: list[Version], equal: bool) -> None:
-    """The version written last decides, unless it may be an older one that was written again."""
-    pair = Pair("x", Row("x", live, "{}") if live else None, history(*versions) if versions else None)
+    """The version written last decides, unless it may be an older version that was written
+    again."""
+    pair = Pair(
+        "x", Row("x", live, "{}") if live else None, history(*versions) if versions else None
+    )
     assert listed_equal(pair, NOW - 100) is equal
 
 
 def test_lateness_widens_what_may_have_come_back() -> None:
-    """What a redrive may have written late can come between versions that are days apart."""
-    pair = Pair("x", Row("x", A, "{}"), history(version(A, NOW), version(B, NOW - 3 * DAY), version(A, NOW - 4 * DAY)))
+    """Lateness extends the period within which an older version may have been written again."""
+    pair = Pair(
+        "x",
+        Row("x", A, "{}"),
+        history(version(A, NOW), version(B, NOW - 3 * DAY), version(A, NOW - 4 * DAY)),
+    )
     assert listed_equal(pair, 0)
     assert not listed_equal(pair, 0, lateness=3 * DAY)
 
@@ -100,7 +142,13 @@ PATIENCE = Patience(10.0, 130.0)
     ("live", "archived", "newest", "now", "expected"),
     [
         (B, B, "2", 101.0, "equal"),
-        (B, A, "1", 101.0, "equal"),  # the archive had what the row was at the last look: it follows
+        (
+            B,
+            A,
+            "1",
+            101.0,
+            "equal",
+        ),  # the archive has what the row was at the last look: it is catching up
         (None, None, "2", 101.0, "gone"),
         (A, B, "1", 109.0, SUSPECT),
         (A, B, "1", 110.0, "differs"),
@@ -113,20 +161,24 @@ PATIENCE = Patience(10.0, 130.0)
         (A, C, "1", 130.0, "differs"),
     ],
 )
-def test_how_looks_are_weighed(live: str | None, archived: str | None, newest: str, now: float, expected: object) -> None:
-    """A difference is one when nothing moved on either side for long enough; what moves to the end is not judged."""
+def test_how_looks_are_weighed(
+    live: str | None, archived: str | None, newest: str, now: float, expected: object
+) -> None:
+    """A row differs only if neither side has changed for long enough. A row that keeps changing
+    until the end is not judged."""
     assert weigh(SUSPECT, live, archived, newest, now, PATIENCE) == expected
 
 
 def test_where_nobody_reads_nothing_is_waited_for() -> None:
-    """The second look decides, unless the row has changed between the two."""
+    """If nobody reads the stream, the second look decides without waiting, unless the row has
+    changed since the first."""
     hasty = Patience(0.0, 120.0)
     assert weigh(SUSPECT, A, B, "1", 101.0, hasty) == "differs"
     assert weigh(SUSPECT, C, B, "1", 101.0, hasty) == Suspect("x", "{}", (A, C), "1", 101.0)
 
 
 def test_a_row_that_stays_away_is_extra() -> None:
-    """What the archive has and the table has not, twice in a row."""
+    """An item that two looks in a row find in the archive but not in the table is extra."""
     assert weigh(Suspect("x", "{}", (None,), "1", 100.0), None, A, "1", 110.0, PATIENCE) == "extra"
 
 
@@ -135,16 +187,20 @@ names = st.lists(st.integers(0, 30).map(lambda number: f"{number:032x}"), unique
 
 @given(left=names, right=names)
 def test_rows_and_histories_are_paired(left: list[str], right: list[str]) -> None:
-    """Every name of either side comes once, in order, with what each side has of it."""
+    """Every name of either side is returned once, in order, with what each side has under it."""
     found = list(paired((Row(name, A, "") for name in left), (History(name, ()) for name in right)))
     assert [pair.name for pair in found] == sorted({*left, *right})
     assert [pair.row.name for pair in found if pair.row] == left
     assert [pair.history.name for pair in found if pair.history] == right
 
 
-@given(rows=st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.sampled_from([A, B]), st.text(max_size=4))))
+@given(
+    rows=st.lists(
+        st.tuples(st.binary(min_size=16, max_size=16), st.sampled_from([A, B]), st.text(max_size=4))
+    )
+)
 def test_rows_come_back_sorted(rows: list[tuple[bytes, str, str]]) -> None:
-    """What is put on disk comes back whole, shard by shard in order of name."""
+    """Rows that were written to disk are read back completely, slice by slice in order of name."""
     given_ = [Row(name.hex(), content, key) for name, content, key in rows]
     kept = Rows()
     kept.add(given_[::2])
@@ -157,23 +213,26 @@ def test_rows_come_back_sorted(rows: list[tuple[bytes, str, str]]) -> None:
 
 
 def test_suspects_come_back_from_disk() -> None:
-    """As they were, None and all."""
+    """Suspects are read back from disk unchanged, including None."""
     suspects = [SUSPECT, Suspect("y", '{"id":{"S":"é"}}', (None, A, None), "", 0.5)]
-    spool = Spool(suspects)
+    spool = SuspectSpool(suspects)
     assert spool.count == 2
     assert list(spool) == list(spool) == suspects
     spool.close()
 
 
-@pytest.mark.parametrize(("items", "digits"), [(0, 1), (16_000, 1), (16_001, 2), (10**6, 3), (10**9, 5)])
+@pytest.mark.parametrize(
+    ("items", "digits"), [(0, 1), (16_000, 1), (16_001, 2), (10**6, 3), (10**9, 5)]
+)
 def test_histories_are_listed_again_by_the_page(items: int, digits: int) -> None:
-    """However many rows are looked at again, a table is listed again at the most once, by prefixes of about a page each."""
+    """However many rows are compared again, the archive is listed again at most once, by prefixes
+    of about one page each."""
     assert depth(items) == digits
 
 
 def test_examples_are_few_and_counts_are_whole() -> None:
-    """Of each kind the first keys are named, and all are counted."""
-    tally = Tally()
+    """The first keys of each kind of mismatch are named, and all rows are counted."""
+    tally = Findings()
     for number in range(LISTED + 5):
         for kind in ("equal", "differs", "busy"):
             tally.found(kind, str(number))
@@ -182,10 +241,11 @@ def test_examples_are_few_and_counts_are_whole() -> None:
     assert tally.wrong == 25
 
 
-# --------------------------------------------------------------------------------------------------- in a hostile world
+# ------------------------------------------------------------
+# in a hostile world
 
 LAG = 5
-"""Seconds after which the function of these worlds has written a change at the latest."""
+"""The most seconds that the function in these worlds takes to write a change."""
 
 running: list[World] = []
 
@@ -199,12 +259,13 @@ def timeless() -> Iterator[None]:
 
     clock = SimpleNamespace(monotonic=lambda: running[-1].model.now, sleep=sleep)
     with patched(lambda: running[-1]), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify.look, "time", clock)
+        patch.setattr(stream_backup.verify.looks, "time", clock)
         yield
 
 
 class Opaque(MemoryStore):
-    """A listing as SSE-KMS shows it: an ETag is no MD5 of the content, and the same content has another each time."""
+    """A store that lists as S3 does under SSE-KMS: an ETag is not the MD5 of the content, and the
+    same content has another ETag each time."""
 
     def versions(self, prefix: str) -> Iterator[Version]:
         for found in super().versions(prefix):
@@ -217,9 +278,9 @@ def key(number: int) -> Item:
 
 @dataclass
 class Verified:
-    """What one verification said, by the name of the item."""
+    """What one verification reported, by the name of the item."""
 
-    tally: Tally
+    tally: Findings
     requests: dict[str, int]
 
     @property
@@ -228,7 +289,7 @@ class Verified:
 
 
 class Consistent:
-    """A table that is asked for nothing but consistent reads."""
+    """A table that accepts only consistent reads."""
 
     def __init__(self, dynamodb: FakeDynamoDB) -> None:
         self._dynamodb = dynamodb
@@ -240,16 +301,26 @@ class Consistent:
 
 
 def verified(world: World, *, opaque: bool = False) -> Verified:
-    """The whole of `verify` over this world. `opaque`: ETags are no MD5."""
+    """Runs all of `verify` on this world. With `opaque`, ETags are not MD5s."""
     table = cast(DynamoDB, Consistent(world.dynamodb))
     store = Opaque(world.store.s3_now) if opaque else MemoryStore(world.store.s3_now)
     store.objects = world.store.objects
-    archive, tally, rows = Archive(store, "backups/", NAME, SCHEMA), Tally(), Rows()
+    archive, tally, rows = Archive(store, "backups/", NAME, SCHEMA), Findings(), Rows()
     try:
-        Scan(table, NAME, SCHEMA, 2, Capacity(None), Stop(), lambda _: None).into(rows)
-        found = world.survey()
-        floor = Order(NAME, found.now, None, None, found).floor_now
-        looks = Looks(table, archive, Inline(world.random), Capacity(None), Stop(), tally, floor, found.lateness)
+        scans = [TableScan(table, NAME, segment, 2) for segment in range(2)]
+        scan_rows(scans, SCHEMA, ReadBudget(None), Stop(), rows, lambda _: None)
+        found = world.status_of()
+        floor = found.floor_now
+        looks = Looks(
+            table,
+            archive,
+            Inline(world.random),
+            ReadBudget(None),
+            Stop(),
+            tally,
+            floor,
+            found.lateness,
+        )
         looks.settle(looks.compare(rows, lambda _: None), rows.count, GRACE, lambda: None)
     finally:
         rows.close()
@@ -257,20 +328,25 @@ def verified(world: World, *, opaque: bool = False) -> Verified:
 
 
 def truth(world: World) -> dict[str, str]:
-    """What is wrong, by what the table is and what every stamp of the archive says: the definition."""
-    epochs = world.survey().coverage.epochs
+    """The definition: returns what is wrong, from the table and every stamp in the archive."""
+    epochs = world.status_of().coverage.epochs
     floor = epochs[-1].floor if epochs and epochs[-1].end is None else -(2**62)
-    archived = {name: digest(body) for name, body in laws.rebuilt(world.archive, FOREVER, floor).items()}
+    archived = {
+        name: digest(body) for name, body in laws.rebuilt(world.archive, FOREVER, floor).items()
+    }
     live = {name: digest(encode(row)) for name, row in (world.model.rows or {}).items()}
     wrong = {}
     for name in {*archived, *live}:
         if archived.get(name) != live.get(name):
-            wrong[name] = "extra" if name not in live else "missing" if name not in archived else "differs"
+            wrong[name] = (
+                "extra" if name not in live else "missing" if name not in archived else "differs"
+            )
     return wrong
 
 
 def begun(seed: int, rows: list[tuple[int, int]], *, covered: bool = True) -> World:
-    """A world whose rows were there before the stream, which a function reads, and a backfill."""
+    """Returns a world with rows from before the stream, a stream that a function reads, and, with
+    `covered`, a backfill."""
     world = World(seed)
     running[:] = [world]
     for number, value in rows:
@@ -283,12 +359,12 @@ def begun(seed: int, rows: list[tuple[int, int]], *, covered: bool = True) -> Wo
 
 
 def write(world: World, number: int, value: int) -> None:
-    """Puts the item, or removes it where the value is below zero."""
+    """Puts the item, or deletes it if the value is negative."""
     world.model.write(key(number), None if value < 0 else VALUES[value])
 
 
 def lose(world: World, number: int, value: int) -> None:
-    """A change that never arrives, however often the stream is read."""
+    """Makes a change that never arrives, however often the stream is read."""
     before = [len(shard) for shard in world.model.streams[-1].shards]
     write(world, number, value)
     for shard, length in zip(world.model.streams[-1].shards, before, strict=True):
@@ -296,14 +372,14 @@ def lose(world: World, number: int, value: int) -> None:
 
 
 def repeat(world: World, which: int) -> None:
-    """One change of the past arrives again, and none that came after it."""
+    """Delivers one past change again, without the changes that came after it."""
     records = [record for shard in world.model.streams[-1].shards for record in shard]
     if records:
         world.archive.put(Change.streamed(records[which % len(records)].event))
 
 
 def deliver(world: World, older: float = 0.0) -> None:
-    """The function writes what is older than that."""
+    """Makes the function write all changes that are at least `older` seconds old."""
     (stream,) = world.known()
     for shard, records in enumerate(world.life(stream.label).shards):
         start = world.positions.get((stream.label, shard), 0)
@@ -321,10 +397,15 @@ changes = st.tuples(numbers, values)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.lists(changes, max_size=6),
-    past=st.lists(st.tuples(numbers, values, st.sampled_from([0.0, 0.4, 7.0, DAY / 3])), max_size=12),
+    past=st.lists(
+        st.tuples(numbers, values, st.sampled_from([0.0, 0.4, 7.0, DAY / 3])), max_size=12
+    ),
     lost=st.lists(changes, max_size=3),
     repeated=st.lists(st.integers(0, 20), max_size=2),
-    meanwhile=st.lists(st.tuples(numbers, values, st.integers(0, 12), st.sampled_from([0.0, 0.0, 0.4, 3.0])), max_size=12),
+    meanwhile=st.lists(
+        st.tuples(numbers, values, st.integers(0, 12), st.sampled_from([0.0, 0.0, 0.4, 3.0])),
+        max_size=12,
+    ),
     back=st.integers(0, 3),
     opaque=st.booleans(),
 )
@@ -338,8 +419,9 @@ def test_exactly_what_is_wrong(
     back: int,
     opaque: bool,
 ) -> None:
-    """Of rows that nobody touches meanwhile `verify` reports exactly those whose content differs from the archive's answer,
-    each as what it is; of the others none that was right, whatever is written and delivered late while it looks."""
+    """Of the rows that nobody changes meanwhile, `verify` reports exactly those whose content
+    differs from the archive, each with the right kind. Of the other rows, it reports none that was
+    right, whatever is written and delivered late while it runs."""
     world = begun(seed, rows)
     for number, value, after in past:
         world.model.tick(after)
@@ -381,7 +463,8 @@ def test_exactly_what_is_wrong(
 
 
 def watched(world: World, *, opaque: bool = False) -> tuple[Process, list[Verified]]:
-    """A verification that goes on as it is told to, and what it says in the end."""
+    """Starts a verification that advances only when it is stepped. Returns it with the list that
+    receives its result."""
     said: list[Verified] = []
     return world.start("verify", lambda: verified(world, opaque=opaque), said.append), said
 
@@ -395,7 +478,8 @@ def watched(world: World, *, opaque: bool = False) -> tuple[Process, list[Verifi
 def test_an_unchanged_table_costs_no_request_of_its_own(
     seed: int, rows: list[tuple[int, int]], past: list[tuple[int, int]]
 ) -> None:
-    """Where no item went back to what it was before within a day, nothing but the listing is read."""
+    """If no item returned to an earlier state within a day, only listings are requested from the
+    archive."""
     world = begun(seed, rows)
     for number, value in past:
         world.model.tick(DAY + 3600)
@@ -408,19 +492,25 @@ def test_an_unchanged_table_costs_no_request_of_its_own(
 
 
 def test_an_item_that_came_back_costs_one_request() -> None:
-    """What was A, then B, and is A again within a day is read, for the last A may be the first one written again."""
+    """An item that was A, then B, and then A again within a day is read, because the last A may be
+    the first one written again."""
     world = begun(1, [(0, 0), (1, 1)])
     for value in (1, 0):
         world.model.tick(60)
         write(world, 0, value)
         deliver(world)
     found = verified(world)
-    assert (found.tally.counts["equal"], found.requests.get("get"), found.requests.get("head")) == (2, 1, None)
+    assert (found.tally.counts["equal"], found.requests.get("get"), found.requests.get("head")) == (
+        2,
+        1,
+        None,
+    )
 
 
 def test_a_part_of_the_stream_read_again_hides_no_loss() -> None:
-    """A, then B, then A again, the last of which is lost: when the first A is written once more on top, the listing looks as
-    if all were well, and a restore would give B."""
+    """An item was A, then B, then A again, and the last change was lost. If the first A is then
+    written again on top, the listing looks correct, but a restore would give B, so the loss is
+    reported."""
     world = begun(1, [])
     for value in (0, 1):
         write(world, 0, value)
@@ -434,19 +524,24 @@ def test_a_part_of_the_stream_read_again_hides_no_loss() -> None:
 
 @pytest.mark.parametrize("opaque", [False, True])
 def test_each_kind_of_wrong(opaque: bool) -> None:
-    """A lost change, a lost insert and a lost removal, whatever ETags are."""
+    """A lost change, a lost insert, and a lost removal are found, whatever the ETags are."""
     world = begun(1, [(0, 0), (1, 0), (2, 0)])
     lose(world, 0, 1)
     lose(world, 3, 1)
     lose(world, 1, -1)
     found = verified(world, opaque=opaque)
-    assert found.kinds == {key_hash(key(0)): "differs", key_hash(key(3)): "missing", key_hash(key(1)): "extra"}
+    assert found.kinds == {
+        key_hash(key(0)): "differs",
+        key_hash(key(3)): "missing",
+        key_hash(key(1)): "extra",
+    }
     assert found.tally.counts["equal"] == 1
     assert found.tally.versions == 3
 
 
 def test_opaque_etags_cost_a_get_each() -> None:
-    """Where ETags are no MD5 each row is read once, and not looked at again; of removed ones the listing still tells."""
+    """If ETags are not MD5s, each row is read once and not compared again. Removed items are still
+    known from the listing."""
     world = begun(1, [(number, 0) for number in range(5)])
     world.model.tick(DAY * 2)
     write(world, 4, -1)
@@ -457,7 +552,8 @@ def test_opaque_etags_cost_a_get_each() -> None:
 
 
 def test_an_older_life_is_not_the_present() -> None:
-    """Rows of a table that was dropped are not extra, and no row of the new one is right because the old one had the same."""
+    """Rows of a deleted table are not extra, and a row of the new table does not match just because
+    the deleted table had the same row."""
     world = begun(1, [(0, 0), (1, 1), (2, 2)])
     world.model.tick(3 * DAY)
     world.model.drop()
@@ -474,7 +570,8 @@ def test_an_older_life_is_not_the_present() -> None:
 
 
 def test_without_a_backfill_rows_are_missing() -> None:
-    """Before the first backfill the archive has what changed since, and no more."""
+    """Before the first backfill, rows that have not changed since the stream was enabled are
+    missing."""
     world = begun(1, [(0, 0), (1, 1)], covered=False)
     write(world, 2, 2)
     deliver(world)
@@ -482,7 +579,8 @@ def test_without_a_backfill_rows_are_missing() -> None:
 
 
 def test_a_row_that_is_always_changing_is_busy() -> None:
-    """Its archive is a second behind and never what was seen of it; another row is judged meanwhile."""
+    """A row whose archive is always one change behind, and never what was read of the row, is busy.
+    Another row is still judged."""
     world = begun(1, [(0, 0), (1, 1)])
     lose(world, 1, 2)
     process, said = watched(world)
@@ -491,13 +589,16 @@ def test_a_row_that_is_always_changing_is_busy() -> None:
         process.step()
         ticks += 1
         world.model.write(key(0), {"count": {"N": str(ticks)}})
-        world.archive.put(Change.streamed(world.model.streams[-1].shards[int(key_hash(key(0)), 16) % 2][-1].event))
+        world.archive.put(
+            Change.streamed(world.model.streams[-1].shards[int(key_hash(key(0)), 16) % 2][-1].event)
+        )
         world.model.write(key(0), {"count": {"N": f"-{ticks}"}})
     assert said[0].kinds == {key_hash(key(0)): "busy", key_hash(key(1)): "differs"}
 
 
 def test_a_row_that_goes_back_and_forth_is_busy() -> None:
-    """It is A whenever it is looked at, and its archive is a step behind at B each time: what comes in there is change enough."""
+    """A row that is A at every look, while its archive is one step behind at B, is busy, because
+    new versions keep arriving."""
     world = begun(1, [(0, 0)])
     shard = world.model.streams[-1].shards[int(key_hash(key(0)), 16) % 2]
     process, said = watched(world)
@@ -511,7 +612,8 @@ def test_a_row_that_goes_back_and_forth_is_busy() -> None:
 
 
 def test_an_item_that_was_removed_again_is_no_row() -> None:
-    """Removed, made and removed again within a day: it is read, and counted nowhere."""
+    """An item that was removed, created, and removed again within a day is read, and counted
+    nowhere."""
     world = begun(1, [(0, 0), (1, 1)])
     for value in (-1, 1, -1):
         world.model.tick(60)
@@ -522,7 +624,8 @@ def test_an_item_that_was_removed_again_is_no_row() -> None:
 
 
 def test_an_archive_that_becomes_unreadable() -> None:
-    """A version nobody here wrote may also come while a row is looked at again."""
+    """A version with an unknown format may also arrive while a row is compared again; the row is
+    then unreadable."""
     world = begun(1, [(0, 0)])
     lose(world, 0, 1)
     start = world.model.now
@@ -535,7 +638,8 @@ def test_an_archive_that_becomes_unreadable() -> None:
 
 
 def test_a_version_nobody_here_wrote_is_unreadable() -> None:
-    """Not busy, not different: the archive cannot say what the item is; and a delete marker changes nothing."""
+    """An item whose only version has an unknown format is unreadable, not busy or different,
+    because the archive cannot tell what the item is. A delete marker changes nothing."""
     world = begun(1, [(0, 0), (1, 1)])
     world.store.objects[f"backups/{NAME}/{key_hash(key(0))}"].clear()
     MemoryStore.put(world.store, f"backups/{NAME}/{key_hash(key(0))}", b"{}", {})
@@ -543,11 +647,12 @@ def test_a_version_nobody_here_wrote_is_unreadable() -> None:
     found = verified(world)
     (example,) = found.tally.examples
     assert (example.kind, key_hash(json.loads(example.key))) == ("unreadable", key_hash(key(0)))
-    assert "not a version this format wrote" in example.reason
+    assert "is not in format 1" in example.reason
     assert found.tally.counts["equal"] == 1
 
 
-# ------------------------------------------------------------------------------------------------------- as it is typed
+# ------------------------------------------------------------
+# on the command line
 
 
 def order(number: int, note: str) -> Item:
@@ -557,7 +662,9 @@ def order(number: int, note: str) -> Item:
         "note": {"S": note},
         "price": {"N": "10.25"},
         "tags": {"SS": ["new", "eu"]},
-        "raw": {"M": {"b": {"B": bytes([number % 256])}, "none": {"NULL": True}, "list": {"L": []}}},
+        "raw": {
+            "M": {"b": {"B": bytes([number % 256])}, "none": {"NULL": True}, "list": {"L": []}}
+        },
     }
 
 
@@ -567,12 +674,13 @@ def order_key(number: int) -> Item:
 
 ROWS = 40
 SOON = 15
-"""Seconds in which an interrupted command must have ended, on a machine that runs other tests."""
+"""Seconds within which an interrupted command must end, on a machine that also runs other tests."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A table and its archive, which are equal: every fourth row was changed since the backfill, and a few are gone."""
+    """A table and its archive, which match: every fourth row was changed after the backfill, and a
+    few were deleted."""
 
     shell: Shell
     table: Table
@@ -582,9 +690,11 @@ class Kept:
         return f"production/{self.table.name}/{key_hash(order_key(number))}"
 
     def take_out(self, number: int) -> None:
-        """Somebody deletes the newest version of this item for good."""
+        """Permanently deletes the newest version of this item."""
         s3 = self.shell.aws.client("s3")
-        newest = s3.list_object_versions(Bucket=self.bucket, Prefix=self.path(number))["Versions"][0]
+        newest = s3.list_object_versions(Bucket=self.bucket, Prefix=self.path(number))["Versions"][
+            0
+        ]
         s3.delete_object(Bucket=self.bucket, Key=newest["Key"], VersionId=newest["VersionId"])
 
     def verify(self, *words: str) -> Said:
@@ -612,7 +722,8 @@ def between(ministack_url: str) -> Iterator[Between]:
 
 @pytest.mark.server
 def test_an_unchanged_table(ministack_url: str, between: Between) -> None:
-    """Every row is equal, and of the items in the archive nothing is fetched: no GET and no HEAD reaches the bucket."""
+    """Every row matches, and no item is fetched from the archive: no GET and no HEAD request
+    reaches the bucket."""
     kept = keep(ministack_url, "unchanged")
     asked: list[str] = []
 
@@ -620,7 +731,9 @@ def test_an_unchanged_table(ministack_url: str, between: Between) -> None:
         asked.append(f"{request.operation} {request.path}")
 
     between.rule = note
-    said = Shell(between.aws, kept.shell.archive).done("verify", "unchanged", "--segments", "3", "--json")
+    said = Shell(between.aws, kept.shell.archive).done(
+        "verify", "unchanged", "--segments", "3", "--json"
+    )
     between.rule = lambda request: None
     assert said.json == {
         "table": "unchanged",
@@ -629,21 +742,27 @@ def test_an_unchanged_table(ministack_url: str, between: Between) -> None:
         **dict.fromkeys(("differs", "missing", "extra", "unreadable", "busy"), 0),
         "examples": [],
         "versions_listed": ROWS + ROWS // 4 + 3,
+        "unseen": [],
         "requests": {"list": 16, "get": 0, "head": 0},
     }
-    assert not [each for each in asked if each.startswith(("GetObject", "HeadObject")) and "/meta/" not in each]
+    assert not [
+        each
+        for each in asked
+        if each.startswith(("GetObject", "HeadObject")) and "/meta/" not in each
+    ]
     assert not [each for each in asked if each.startswith(("GetItem", "Put", "Delete"))]
     printed = kept.verify()
     assert printed.code == 0
     assert printed.out == ""
-    assert "37 rows are in the archive as they are in the table.\n" in printed.err
+    assert "37 rows match the archive.\n" in printed.err
     assert "0 GET, 0 HEAD" in printed.err
 
 
 @pytest.mark.server
 def test_what_is_wrong_is_counted_and_named(ministack_url: str) -> None:
-    """Behind the archive's back a row was changed, one was made, one removed; of others the archive lost the only version, has
-    one that nobody here wrote, or a delete marker, which changes nothing. Exit code 5."""
+    """Without the archive's knowledge, one row was changed, one created, and one deleted. Of other
+    items, the archive lost the only version, has a version with an unknown format, or has a delete
+    marker, which changes nothing. Each mismatch is counted and named, and the exit code is 5."""
     kept = keep(ministack_url, "wrong")
     s3 = kept.shell.aws.client("s3")
     kept.table.put(order(5, "behind"), order(100, "made"))
@@ -656,7 +775,9 @@ def test_what_is_wrong_is_counted_and_named(ministack_url: str) -> None:
     said = kept.verify("--json")
     assert said.code == 5, said
     found = said.json
-    assert {kind: found[kind] for kind in ("equal", "differs", "missing", "extra", "unreadable", "busy")} == {
+    assert {
+        kind: found[kind] for kind in ("equal", "differs", "missing", "extra", "unreadable", "busy")
+    } == {
         "equal": ROWS - 3 + 1 - 5,
         "differs": 1,
         "missing": 2,
@@ -672,9 +793,13 @@ def test_what_is_wrong_is_counted_and_named(ministack_url: str) -> None:
         ("unreadable", "9"),
     }
     printed = kept.verify().refused(
-        5, "5 rows of wrong are not in the archive as they are in the table.", "history wrong '{"
+        5, "5 rows of wrong do not match the archive.", "history wrong '{"
     )
-    for line in ('differs in the archive: {"pk":{"S":"kunde#5 é"}', "1 only in the archive", "2 missing from the archive"):
+    for line in (
+        'differs in the archive: {"pk":{"S":"kunde#5 é"}',
+        "1 only in the archive",
+        "2 missing from the archive",
+    ):
         assert line in printed.err
     key_given = json.dumps(order_key(5))
     assert kept.shell.run("history", "wrong", key_given).code == 0
@@ -682,8 +807,8 @@ def test_what_is_wrong_is_counted_and_named(ministack_url: str) -> None:
 
 @pytest.mark.server
 def test_while_the_table_is_written(ministack_url: str, between: Between) -> None:
-    """Changes that are under way to the archive are no difference, as long as somebody reads the stream: here S3 takes nothing
-    until rows have been looked at again for three seconds."""
+    """Changes that are on their way to the archive are not differences while the stream is read.
+    Here, S3 accepts nothing until rows have been compared again for three seconds."""
     kept = keep(ministack_url, "written")
     looked, released, stop = Event(), Event(), Event()
 
@@ -718,18 +843,19 @@ def test_while_the_table_is_written(ministack_url: str, between: Between) -> Non
         between.rule = lambda request: None
         thread.join()
     assert said.code == 0, said
-    assert "looked at again" in said.err
+    assert " rows again" in said.err
     assert said.json["equal"] >= 10
 
 
 @pytest.mark.server
 def test_while_nobody_reads_the_stream(ministack_url: str) -> None:
-    """What changed since it was last read differs, and that is said; and what the archive lost whole, a backfill writes again, as
-    the hint says."""
+    """While nobody reads the stream, rows that changed since it was last read differ, and the error
+    says so. An item that the archive lost completely is written again by a backfill, as the hint
+    says."""
     kept = keep(ministack_url, "unread-verified")
     kept.table.put(order(5, "unread-verified"))
-    printed = kept.verify().refused(5, "Nobody has read its stream since", "1 differs in the archive")
-    assert "1 rows are looked at again" in printed.err
+    printed = kept.verify().refused(5, "The stream was last read at", "1 differs in the archive")
+    assert "Comparing 1 rows again" in printed.err
     kept.shell.done("follow", "unread-verified", "--once")
     kept.take_out(7)
     kept.verify().refused(5, "1 missing from the archive", "stream-backup backfill unread")
@@ -739,18 +865,24 @@ def test_while_nobody_reads_the_stream(ministack_url: str) -> None:
 
 @pytest.mark.server
 def test_without_coverage(ministack_url: str) -> None:
-    """Where the archive does not claim to know the table it says so, and compares all the same."""
+    """If the archive does not cover the table, verify reports it, and still compares."""
     aws = Aws(ministack_url)
     shell, table = Shell(aws, f"s3://{aws.bucket()}"), Table.create(aws, "uncovered")
     table.put_many([{"id": {"S": str(number)}} for number in range(LISTED + 10)])
-    shell.run("verify", "uncovered").refused(2, "holds nothing of 'uncovered'", "--archive")
+    shell.run("verify", "uncovered").refused(
+        2, "contains nothing of table 'uncovered'", "--archive"
+    )
     shell.run("verify", "nowhere").refused(2, "There is no table 'nowhere'", "--region")
     shell.done("enable", "uncovered", "--stream-only")
     said = shell.run("verify", "uncovered", "--json")
     assert said.code == 5
-    assert (said.json["covered"], said.json["missing"], len(said.json["examples"])) == (False, LISTED + 10, LISTED)
-    assert "does not cover uncovered: no complete backfill" in said.err
-    shell.run("verify", "uncovered").refused(5, "and a backfill; then verify again")
+    assert (said.json["covered"], said.json["missing"], len(said.json["examples"])) == (
+        False,
+        LISTED + 10,
+        LISTED,
+    )
+    assert "does not cover uncovered: no backfill was completed" in said.err
+    shell.run("verify", "uncovered").refused(5, "then run a backfill, and verify again")
     shell.done("backfill", "uncovered", "--workers", "1")
     shell.done("follow", "uncovered", "--once")
     shell.done("disable", "uncovered")
@@ -761,7 +893,8 @@ def test_without_coverage(ministack_url: str) -> None:
 
 @pytest.mark.server
 def test_interrupted(ministack_url: str, between: Between) -> None:
-    """Ctrl-C ends it soon, in the scan and while it looks again: 130."""
+    """Ctrl-C ends verify soon, with exit code 130, during the scan and while rows are compared
+    again."""
     kept = keep(ministack_url, "interrupted")
     kept.table.put(*(order(number, "unread-verified") for number in range(20, 30)))
     for operation in ("Scan", "GetItem"):
@@ -774,7 +907,9 @@ def test_interrupted(ministack_url: str, between: Between) -> None:
         between.rule = rule
         before = between.requests[operation]
         shell = Shell(between.aws, kept.shell.archive)
-        with shell.running("verify", "interrupted", "--segments", "2", "--read-units", "1") as command:
+        with shell.running(
+            "verify", "interrupted", "--segments", "2", "--read-units", "1"
+        ) as command:
             deadline = time.monotonic() + 60
             while between.requests[operation] == before and time.monotonic() < deadline:
                 time.sleep(0.02)
@@ -786,7 +921,7 @@ def test_interrupted(ministack_url: str, between: Between) -> None:
 
 @pytest.mark.server
 def test_under_kms(ministack_url: str) -> None:
-    """Where ETags are no MD5 each row costs one GET and no HEAD, and what is wrong is found."""
+    """If ETags are not MD5s, each row costs one GET and no HEAD, and what is wrong is found."""
     aws = Aws(ministack_url)
     table = Table.create(aws, "opaque")
     rows = [{"id": {"S": f"item-{number}"}, "text": {"S": "x" * 200}} for number in range(300)]
@@ -796,16 +931,20 @@ def test_under_kms(ministack_url: str) -> None:
     clock = [start]
     store = Opaque(lambda: clock[0])
     archive = Archive(store, "", "opaque", KeySchema(SIMPLE))
-    meta, label = Meta(archive), iso(start).removesuffix("Z") + ".000"
+    meta, label = Catalog(archive), iso(start).removesuffix("Z") + ".000"
     meta.write_stream(Stream(label, "arn", "id", start, True, "function", start))
     meta.write_run(Run("first", label, start, start, start + 60, True, {"read": 0, "written": 0}))
     for number, row in enumerate(rows):
         clock[0] = start + number
-        archive.put(Change({"id": row["id"]}, Stamp(clock[0], number + 1, clock[0], "insert"), encode(row)))
+        archive.put(
+            Change({"id": row["id"]}, Stamp(clock[0], number + 1, clock[0], "insert"), encode(row))
+        )
     with archive_server("backups", store) as served:
-        said = Shell(aws, "s3://backups", {"AWS_ENDPOINT_URL_S3": served.url}).run("verify", "opaque", "--json")
+        said = Shell(aws, "s3://backups", {"AWS_ENDPOINT_URL_S3": served.url}).run(
+            "verify", "opaque", "--json"
+        )
     assert said.code == 5, said
     assert (said.json["equal"], said.json["differs"]) == (len(rows) - 1, 1)
-    looks = said.json["requests"]["get"] - len(rows)  # at the one that differs
+    looks = said.json["requests"]["get"] - len(rows)  # of the row that differs
     assert 1 <= looks <= 8
     assert said.json["requests"]["head"] == 0

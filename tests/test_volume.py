@@ -1,12 +1,14 @@
-"""Many changes through a deployed function: nothing lost, nothing invented, one PUT a change.
+"""Many changes through a deployed function: nothing is lost, nothing is added, and each change is
+one PUT.
 
-What the stream held is read from it by the Streams API, and what arrived is listed in the bucket; neither is told by the
-project. The PUTs are counted where they arrive: whatever is put into a versioned bucket is a version there, so a PUT more
-would be a version more.
+The test reads the stream's content with the Streams API, and lists what arrived in the bucket.
+Neither uses this project. In a versioned bucket, every PUT is a version, so an additional PUT would
+be an additional version.
 
-STREAM_BACKUP_VOLUME=50000 runs what the design asks for. It passed in 151 s on two cores under a load of 9 to 12 (104 s of
-CPU in all, ministack's included; 1,122 changes/s written, 589/s archived meanwhile, 50,000 PUTs). That is too long for every
-run of the tests, so the default is 20,000.
+STREAM_BACKUP_VOLUME=50000 runs the number of changes that the design requires. It passed in 151 s
+on two cores under a load of 9 to 12 (104 s of CPU in total, including ministack; 1,122 changes/s
+written, 589/s archived at the same time, 50,000 PUTs). That is too long for every run of the tests,
+so the default is 20,000.
 """
 
 import os
@@ -20,10 +22,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from stream_backup.archive import Archive, History
-from stream_backup.change import Change
-from stream_backup.item import Item, encode
-from stream_backup.key import KeySchema, key_hash
+from stream_backup.archive.layout import Archive, History
+from stream_backup.core.change import Change
+from stream_backup.core.item import Item, encode
+from stream_backup.core.key import KeySchema, key_hash
 from tests.cli import SIMPLE, Shell, Table, lines, next_second
 from tests.servers import Aws, environment
 from tests.test_lambda import package
@@ -39,7 +41,7 @@ SCHEMA = KeySchema(SIMPLE)
 
 
 class Streamed(NamedTuple):
-    """A record of the stream, by the words of the Streams API."""
+    """A record of the stream, in the terms of the Streams API."""
 
     sequence: int
     kind: str
@@ -47,9 +49,9 @@ class Streamed(NamedTuple):
 
 
 def test_every_change_arrives_once(aws: Aws, tmp_path: Path) -> None:
-    """Puts, updates and deletes of 2,000 keys, by BatchWriteItem, while the function reads: afterwards the archive holds, of
-    every key, the records of the stream and no other, each once; coverage is exact to the end, and a restore to the end is
-    the table."""
+    """While the function reads, BatchWriteItem puts, updates, and deletes 2,000 keys. After that,
+    the archive contains every record of the stream exactly once and nothing else. Coverage is exact
+    to the end, and a restore to the end equals the table."""
     bucket = aws.bucket()
     table = Table.create(aws, f"volume-{os.getpid()}")
     function = f"volume-{os.getpid()}"
@@ -61,10 +63,12 @@ def test_every_change_arrives_once(aws: Aws, tmp_path: Path) -> None:
         Handler="stream_backup.handler.handler",
         Code={"ZipFile": package()},
         Timeout=60,
-        Environment={"Variables": {"STREAM_BACKUP_ARCHIVE": shell.archive or "", **environment(aws.url)}},
+        Environment={
+            "Variables": {"STREAM_BACKUP_ARCHIVE": shell.archive or "", **environment(aws.url)}
+        },
     )
     stream = shell.done("enable", table.name, "--function", function, "--json").json
-    shell.done("backfill", table.name)  # of nothing: coverage begins
+    shell.done("backfill", table.name)  # of an empty table: coverage begins
 
     begun = time.monotonic()
     write(table, CHANGES)
@@ -75,8 +79,9 @@ def test_every_change_arrives_once(aws: Aws, tmp_path: Path) -> None:
     listed = arrived(archive, records)
     caught_up = time.monotonic()
     print(
-        f"\n{total:,} changes of {len(records):,} keys in {written - begun:.1f} s, {total / (written - begun):,.0f}/s; archived "
-        f"{caught_up - begun:.1f} s after the first, {total / (caught_up - begun):,.0f}/s"
+        f"\n{total:,} changes of {len(records):,} keys in {written - begun:.1f} s,"
+        f" {total / (written - begun):,.0f}/s; archived {caught_up - begun:.1f} s after the first,"
+        f" {total / (caught_up - begun):,.0f}/s"
     )
     assert total == CHANGES
 
@@ -96,41 +101,55 @@ def test_every_change_arrives_once(aws: Aws, tmp_path: Path) -> None:
 
 
 def write(table: Table, changes: int) -> None:
-    """By BatchWriteItem, so many changes to the table, and no write that changes nothing."""
+    """Makes this many changes to the table with BatchWriteItem. Every write changes something."""
     random = Random(1903)
     there: set[int] = set()
     for start in range(0, changes, BATCH):
         requests = []
-        for number, key in enumerate(random.sample(range(KEYS), min(BATCH, changes - start)), start):
+        for number, key in enumerate(
+            random.sample(range(KEYS), min(BATCH, changes - start)), start
+        ):
             if key in there and random.random() < 0.2:
                 there.remove(key)
                 requests.append({"DeleteRequest": {"Key": item(key)}})
             else:
                 there.add(key)
                 requests.append({"PutRequest": {"Item": item(key, number)}})
-        assert not table.client.batch_write_item(RequestItems={table.name: requests})["UnprocessedItems"]
+        assert not table.client.batch_write_item(RequestItems={table.name: requests})[
+            "UnprocessedItems"
+        ]
 
 
 def item(key: int, number: int | None = None) -> Item:
-    """The whole item; without a number its key."""
+    """Returns the whole item, or its key if no number is given."""
     found: Item = {"id": {"S": f"key-{key}"}}
-    return found if number is None else found | {"n": {"N": str(number)}, "text": {"S": "x" * (number % 200)}}
+    return (
+        found
+        if number is None
+        else found | {"n": {"N": str(number)}, "text": {"S": "x" * (number % 200)}}
+    )
 
 
 def streamed(aws: Aws, arn: str) -> dict[str, list[Streamed]]:
-    """All that the stream holds, by the key's hash, in order."""
+    """Returns everything in the stream, in order, by the hash of the key."""
     found: dict[str, list[Streamed]] = defaultdict(list)
     for record in records_of(aws.client("dynamodbstreams"), arn):
         change = record["dynamodb"]
         body = encode(change["NewImage"]) if "NewImage" in change else None
         name = key_hash(change["Keys"])
-        found[name].append(Streamed(int(change["SequenceNumber"]), record["eventName"].lower(), body))
+        found[name].append(
+            Streamed(int(change["SequenceNumber"]), record["eventName"].lower(), body)
+        )
     return dict(found)
 
 
 def records_of(client: Any, arn: str) -> Iterator[dict[str, Any]]:
     for shard in client.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
-        request = {"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+        request = {
+            "StreamArn": arn,
+            "ShardId": shard["ShardId"],
+            "ShardIteratorType": "TRIM_HORIZON",
+        }
         iterator = client.get_shard_iterator(**request)["ShardIterator"]
         while (page := client.get_records(ShardIterator=iterator))["Records"]:
             yield from page["Records"]
@@ -138,7 +157,8 @@ def records_of(client: Any, arn: str) -> Iterator[dict[str, Any]]:
 
 
 def arrived(archive: Archive, records: dict[str, list[Streamed]]) -> Counter[str]:
-    """The number of versions of every key, once all of the last key written are there, and no more arrive."""
+    """Returns the number of versions of every key, once all versions of the last written key have
+    arrived and no more arrive."""
     last = max(records, key=lambda name: records[name][-1].sequence)
     give_up = time.monotonic() + PATIENCE
     while len(next(archive.histories(last), History(last, ())).versions) < len(records[last]):
@@ -156,20 +176,25 @@ def versions(archive: Archive) -> Counter[str]:
 
 
 def archived(archive: Archive) -> dict[str, list[Streamed]]:
-    """All versions read back, by the key's hash, by stamp."""
+    """Returns all versions by the hash of the key, in order of stamp."""
     with ThreadPoolExecutor(READERS) as pool:
         histories = list(archive.histories())
-        read = list(pool.map(lambda history: [archive.read(version) for version in history.versions], histories))
+        read = list(
+            pool.map(
+                lambda history: [archive.read(version) for version in history.versions], histories
+            )
+        )
     return {
         history.name: [
-            Streamed(change.stamp.sequence, change.stamp.kind, change.body) for change in sorted(changes, key=rank)
+            Streamed(change.stamp.sequence, change.stamp.kind, change.body)
+            for change in sorted(changes, key=rank)
         ]
         for history, changes in zip(histories, read, strict=True)
     }
 
 
 def unique(changes: list[Streamed]) -> list[Streamed]:
-    """Each change once, in the order given, however often the stream delivered it."""
+    """Returns each change once, in the same order, however often the stream delivered it."""
     return list(dict.fromkeys(changes))
 
 

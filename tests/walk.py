@@ -1,8 +1,10 @@
-"""docs/operations.md followed word for word: its commands in order, the terminal they are typed into, and its `aws`.
+"""docs/operations.md followed word for word: its commands in order, the terminal in which they are
+typed, and its `aws` command.
 
-A command is a line of a ```console block that begins with `$ `. `<!-- not on a stand-in: reason -->` before a block says that
-it cannot be done here, and why. Run as a program this module is the part of the AWS CLI that the page uses, over boto3: every
-operation by the service's own model, `--query`, `--output text`, `--profile`, `file://`, and `configure set`.
+A command is a line of a ```console block that begins with `$ `. `<!-- not on a stand-in: reason
+-->` before a block means that it cannot be run here, and why. Run as a program, this module is the
+part of the AWS CLI that the page uses, on top of boto3: every operation by the service's own model,
+`--query`, `--output text`, `--profile`, `file://`, and `configure set`.
 """
 
 import configparser
@@ -27,7 +29,8 @@ _SKIP = re.compile(r"<!-- not on a stand-in: (.+) -->")
 
 
 class Step(NamedTuple):
-    """`section` is the heading it stands under; `skipped` the reason why it is not run here, if it is not."""
+    """`section` is the heading above the command. `skipped` is the reason why it is not run here,
+    or empty."""
 
     section: str
     command: str
@@ -53,12 +56,12 @@ def steps(page: str) -> Iterator[Step]:
 class Said(NamedTuple):
     code: int
     text: str
-    """stdout and stderr, as a terminal shows them."""
+    """stdout and stderr, in the order in which a terminal shows them."""
 
 
 @dataclass(frozen=True)
 class Terminal:
-    """One bash, in which what is exported stays. Every question is answered with `y`."""
+    """One bash process, in which exported variables remain. Every question is answered with `y`."""
 
     process: "subprocess.Popen[str]"
 
@@ -78,11 +81,19 @@ class Terminal:
 
 @contextmanager
 def terminal(where: Path, settings: Mapping[str, str], patience: float) -> Iterator[Terminal]:
-    """Bash in the folder `where`, killed with all that it runs after `patience` seconds."""
+    """Starts bash in the folder `where`. After `patience` seconds, it is killed with all its child
+    processes."""
     pipe = subprocess.PIPE
     command = ["bash", "--noprofile", "--norc"]
     process = subprocess.Popen(
-        command, cwd=where, env=dict(settings), stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, process_group=0
+        command,
+        cwd=where,
+        env=dict(settings),
+        stdin=pipe,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
     )
     timer = threading.Timer(patience, os.killpg, (process.pid, 9))
     timer.start()
@@ -94,15 +105,17 @@ def terminal(where: Path, settings: Mapping[str, str], patience: float) -> Itera
 
 
 def install_aws(where: Path) -> None:
-    """Puts an executable `aws` into this folder: this module."""
+    """Writes an executable `aws` to this folder, which runs this module."""
     root = Path(__file__).parent.parent
     program = where / "aws"
-    program.write_text(f'#!/bin/sh\nPYTHONPATH="{root}" exec "{sys.executable}" -m tests.walk "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\nPYTHONPATH="{root}" exec "{sys.executable}" -m tests.walk "$@"\n'
+    )
     program.chmod(0o755)
 
 
 def aws(words: list[str]) -> str:
-    """What the AWS CLI prints for these words. Raises ClientError."""
+    """Returns what the AWS CLI prints for these words. Raises ClientError."""
     service, operation, *rest = words
     if service == "configure":
         return _configure(*rest)
@@ -110,10 +123,17 @@ def aws(words: list[str]) -> str:
     session = boto3.Session(profile_name=_one(options.pop("--profile", None)))
     client = session.client("s3" if service == "s3api" else service)
     method = operation.replace("-", "_")
-    shape = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[method]).input_shape
+    shape = client.meta.service_model.operation_model(
+        client.meta.method_to_api_mapping[method]
+    ).input_shape
     query, form = _one(options.pop("--query", None)), _one(options.pop("--output", None))
-    members = {f"--{xform_name(name, '-')}": (name, member) for name, member in (shape.members if shape else {}).items()}
-    given = {members[option][0]: _value(values, members[option][1]) for option, values in options.items()}
+    members = {
+        f"--{xform_name(name, '-')}": (name, member)
+        for name, member in (shape.members if shape else {}).items()
+    }
+    given = {
+        members[option][0]: _value(values, members[option][1]) for option, values in options.items()
+    }
     found = (
         client.get_paginator(method).paginate(**given).build_full_result()
         if client.can_paginate(method)
@@ -172,7 +192,7 @@ def _value(words: list[str], shape: Any) -> Any:
 
 
 def _text(answer: Any) -> str:
-    """Lists of lists are lines, a list of words one line, between tabs."""
+    """Returns a list of lists as lines, and a list of words as one line separated by tabs."""
     if isinstance(answer, list) and answer and isinstance(answer[0], list):
         return "\n".join(map(_text, answer))
     return "\t".join(map(str, answer)) if isinstance(answer, list) else str(answer)

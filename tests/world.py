@@ -1,6 +1,8 @@
-"""The system in a hostile world: its real commands over the model's table, a bucket in memory, and clocks that disagree.
+"""The system in a hostile world: its real commands run on the model's table and a bucket in memory,
+with clocks that disagree.
 
-What a command does it does in a process that may pause at every request, be overtaken there, or be killed.
+Each command runs in a process that can be paused at every request while others run, or killed
+there.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,32 +16,35 @@ from botocore.exceptions import ClientError
 
 import backfill.run
 import backfill.share
-import restore.load
 import restore.writer
-import stream_backup.follow
-import stream_backup.stream
+import stream_backup.archive.slices
+import stream_backup.capture.follow
+import stream_backup.capture.stream
 from backfill.run import Backfill
-from stream_backup.archive import Archive
-from stream_backup.batch import write_batch
-from stream_backup.change import Change
-from stream_backup.coverage import Outage, Reader, Stream
+from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.memory import MemoryStore
+from stream_backup.archive.status import Status, status_of
+from stream_backup.archive.store import Current
+from stream_backup.aws.table import look_up
+from stream_backup.capture.batch import write_batch
+from stream_backup.capture.follow import Follower
+from stream_backup.core.change import Change
+from stream_backup.core.records import Outage, ReaderKind, Stream
+from stream_backup.core.version import Version
 from stream_backup.errors import StreamBackupError
-from stream_backup.follow import Follower
-from stream_backup.memory import MemoryStore
-from stream_backup.meta import Meta
-from stream_backup.store import Current, Version
-from stream_backup.survey import Survey, survey
-from stream_backup.table import look_up
+from stream_backup.progress import Silent
 from tests.fake_dynamodb import FakeDynamoDB
 from tests.model import DAY, NAME, SCHEMA, Model, StreamLife
 from tests.process import Inline, Killed, Process, Stop, pause, paused
 
 EXPECTED = (StreamBackupError, ClientError, OSError, Killed)
-"""What a command may fail of in this world."""
+"""The errors that a command may fail with in this world."""
 
 
 class HostileStore(MemoryStore):
-    """Others act before and after each request; `fails` says of each put whether it fails, before or after it is done."""
+    """A store in which other processes act before and after each request. `fails` returns for each
+    put whether it fails, and whether that is before or after it takes effect."""
 
     def __init__(self, clock: Callable[[], float], fails: Callable[[str], str]) -> None:
         super().__init__(clock)
@@ -77,7 +82,7 @@ class HostileStore(MemoryStore):
 
 
 class ReadOnce(Archive):
-    """An archive whose versions are read once in a history: none ever changes."""
+    """An archive that reads each version once per history, because versions never change."""
 
     def __init__(self, store: MemoryStore) -> None:
         super().__init__(store, "backups/", NAME, SCHEMA)
@@ -98,7 +103,7 @@ class World:
         self.store = HostileStore(lambda: self.model.now + s3_skew, self._fails)
         self.dynamodb = FakeDynamoDB(self.model, lambda: int(self.model.now + date_skew), pause)
         self.archive = ReadOnce(self.store)
-        self.meta = Meta(self.archive)
+        self.meta = Catalog(self.archive)
         self.processes: list[Process] = []
         self.positions: dict[tuple[str, int], int] = {}
         self.followers: dict[str, Follower] = {}
@@ -109,7 +114,9 @@ class World:
 
     # Processes
 
-    def start(self, kind: str, work: Callable[[], Any], done: Callable[[Any], None] = lambda _: None) -> Process:
+    def start(
+        self, kind: str, work: Callable[[], Any], done: Callable[[Any], None] = lambda _: None
+    ) -> Process:
         process = Process(kind, work, done)
         self.processes.append(process)
         return process
@@ -135,23 +142,33 @@ class World:
             if process.error and not isinstance(process.error, EXPECTED):
                 raise process.error
             if process.error and process.kind.startswith("follow"):
-                self.followers.pop(process.kind.removeprefix("follow "), None)  # the next one begins at its checkpoint
+                self.followers.pop(
+                    process.kind.removeprefix("follow "), None
+                )  # the next run starts from its checkpoint
         self.processes = [process for process in self.processes if process.alive]
 
     # Commands
 
-    def enable(self, reader: Reader) -> Process:
-        """With this reader, where the stream that is on is not known to have another."""
+    def enable(self, reader: ReaderKind) -> Process:
+        """Switches the stream on with this reader, or with the reader already recorded for the
+        current stream."""
         label = self.model.stream.label if self.model.stream else None
         reader = next((stream.reader for stream in self.known() if stream.label == label), reader)
-        return self.start("switch", lambda: stream_backup.stream.enable(self.dynamodb, self.archive, reader))
+        return self.start(
+            "switch",
+            lambda: stream_backup.capture.stream.switch_on(self.dynamodb, self.archive, reader),
+        )
 
     def disable(self) -> Process:
-        return self.start("switch", lambda: stream_backup.stream.disable(self.dynamodb, self.archive))
+        return self.start(
+            "switch", lambda: stream_backup.capture.stream.switch_off(self.dynamodb, self.archive)
+        )
 
     def backfill(self, segments: int, *, without_stream: bool = False) -> Process:
         work = Backfill(self.dynamodb, self.archive, segments, None, lambda _: None, Stop())
-        return self.start("backfill", lambda: work.execute(work.begin(without_stream=without_stream)[0]))
+        return self.start(
+            "backfill", lambda: work.execute(work.begin(without_stream=without_stream)[0])
+        )
 
     def known(self) -> list[Stream]:
         return self.meta.streams()
@@ -162,7 +179,8 @@ class World:
     # Delivery by a function
 
     def deliver(self, stream: Stream, shard: int, size: int) -> Process:
-        """A batch from the first record not delivered for certain."""
+        """Starts the delivery of a batch, from the first record that is not certain to be
+        delivered."""
         self._note_loss(stream)
         life = self.life(stream.label)
         start = max(self.positions.get((stream.label, shard), 0), life.trimmed[shard])
@@ -175,21 +193,25 @@ class World:
         return self.start("deliver", lambda: self._write(batch), arrived)
 
     def _write(self, batch: list[dict[str, Any]]) -> int:
-        """How many records from the first on are written for certain."""
+        """Writes a batch and returns how many records at its beginning are certainly written."""
         if not batch:
             return 0
         outcome = write_batch(batch, lambda _: self.archive, Inline(self.random), lambda: False)
         return len(batch) if outcome.first_failed is None else outcome.first_failed
 
     def again(self, stream: Stream, shard: int, back: int) -> None:
-        """The stream is read again from an earlier record on."""
+        """Moves the position in a shard back, so that the records from there on are delivered
+        again."""
         at = self.positions.get((stream.label, shard), 0)
         self.positions[stream.label, shard] = max(at - back, self.life(stream.label).trimmed[shard])
 
     def undelivered(self, label: str, moment: int) -> bool:
-        """Whether a function has records up to this moment yet to write."""
+        """Returns whether a function still has records up to this moment to write."""
         life = self.life(label)
-        starts = (max(self.positions.get((label, shard), 0), life.trimmed[shard]) for shard in range(len(life.shards)))
+        starts = (
+            max(self.positions.get((label, shard), 0), life.trimmed[shard])
+            for shard in range(len(life.shards))
+        )
         return any(
             int(record.at) <= moment
             for start, records in zip(starts, life.shards, strict=True)
@@ -199,7 +221,8 @@ class World:
     # Delivery by `follow`
 
     def follow(self, stream: Stream) -> Process | None:
-        """One round of a follower that goes on where the last one was."""
+        """Starts one round of a follower, which resumes where the last round stopped. Returns None
+        if a round is still running."""
         kind = f"follow {stream.label}"
         if self.running(kind):
             return None
@@ -207,7 +230,7 @@ class World:
         def work() -> None:
             follower = self.followers.get(stream.label)
             if follower is None:
-                follower = Follower(self.dynamodb, self.meta, stream, self._handle, lambda _: None)
+                follower = Follower(self.dynamodb, self.meta, stream, self._handle, Silent())
                 follower.start()
                 self.followers[stream.label] = follower
             follower.round()
@@ -218,17 +241,22 @@ class World:
     def _handle(self, event: dict[str, Any], _: Any) -> dict[str, Any]:
         records = event["Records"]
         count = self._write(records)
-        left = [{"itemIdentifier": records[count]["dynamodb"]["SequenceNumber"]}] if count < len(records) else []
+        left = (
+            [{"itemIdentifier": records[count]["dynamodb"]["SequenceNumber"]}]
+            if count < len(records)
+            else []
+        )
         return {"batchItemFailures": left}
 
     # Time
 
     def wait(self, seconds: float, *, brink: bool) -> None:
-        """Time passes, and what a function has not read within a day is lost and known to be; at the `brink` of that it
-        reads it after all."""
+        """Lets time pass. Records that a function does not read within a day are lost, and recorded
+        as an outage. With `brink`, the function reads them just in time instead."""
         if seconds > 60:
             self.finish_all()
-            self.followers.clear()  # one that slept for days with records in its hands would write them too late
+            # A follower that slept for days with records in memory would write them too late.
+            self.followers.clear()
         end = self.model.now + seconds
         while brink and (urgent := min(self._unread(), default=None)) and urgent[0] < end:
             deadline, label, shard = urgent
@@ -246,11 +274,14 @@ class World:
         return [stream for stream in self.known() if stream.reader == "function"]
 
     def _unread(self) -> Iterator[tuple[float, str, int]]:
-        """(until when, stream, shard) of what a function has yet to read."""
+        """Yields (deadline, stream, shard) for every shard in which a function still has records to
+        read."""
         for stream in self._functions():
             life = self.life(stream.label)
             for shard, records in enumerate(life.shards):
-                waiting = records[max(self.positions.get((stream.label, shard), 0), life.trimmed[shard]) :]
+                waiting = records[
+                    max(self.positions.get((stream.label, shard), 0), life.trimmed[shard]) :
+                ]
                 if waiting:
                     yield waiting[0].at + DAY, stream.label, shard
 
@@ -265,7 +296,7 @@ class World:
                 self.positions[stream.label, shard] = life.trimmed[shard]
 
     def quiet(self) -> None:
-        """Every command comes to its end, and everything that is left in the streams arrives."""
+        """Runs every command to its end, and delivers everything that remains in the streams."""
         self.finish_all()
         self.failing = 0.0
         for stream in self.known():
@@ -280,25 +311,33 @@ class World:
                     self._reap()
         self._reap()
 
-    def survey(self) -> Survey:
-        """What is claimed now; a function that lost records has said so by then."""
+    def status_of(self) -> Status:
+        """Returns the status now. A function that lost records has recorded the outage by then."""
         for stream in self._functions():
             self._note_loss(stream)
         live, now = look_up(self.dynamodb, NAME)
-        return survey(self.archive, now, live)
+        return status_of(self.archive, now, live)
 
 
 @contextmanager
 def patched(world: Callable[[], World]) -> Iterator[None]:
-    """Nothing in the commands sleeps, looks at this machine's clock or starts a thread."""
+    """Patches the commands so that nothing sleeps, reads this machine's clock, or starts a
+    thread."""
 
     def now() -> float:
         return world().model.now
 
-    clock = SimpleNamespace(time=now, monotonic=now, sleep=lambda seconds: world().model.tick(seconds))
+    clock = SimpleNamespace(
+        time=now, monotonic=now, sleep=lambda seconds: world().model.tick(seconds)
+    )
     with pytest.MonkeyPatch.context() as patch:
-        for module in (backfill.run, stream_backup.follow, stream_backup.stream, restore.writer):
+        for module in (
+            backfill.run,
+            stream_backup.capture.follow,
+            stream_backup.capture.stream,
+            restore.writer,
+        ):
             patch.setattr(module, "time", clock)
-        for module in (backfill.share, restore.load):
+        for module in (backfill.share, stream_backup.archive.slices):
             patch.setattr(module, "ThreadPoolExecutor", lambda *_, **__: Inline(world().random))
         yield

@@ -1,1 +1,0 @@
-"""The whole story on an embedded AWS on this machine: `story.py` tells it, the other modules are what it needs."""

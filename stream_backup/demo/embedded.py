@@ -1,132 +1,103 @@
-"""An AWS on a free loopback port as a child process, and the settings that make every AWS client talk to it alone."""
+"""The embedded AWS: ministack as a child process, on a free loopback port."""
 
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
 from tempfile import TemporaryFile
+from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from stream_backup.demo.server import FREE
+from stream_backup.demo.server import KEEP
 from stream_backup.errors import StreamBackupError
 
 _START = 30
-"""Seconds it may take to answer; on an idle machine it takes less than one."""
+"""Seconds until the server must answer. On an idle computer it needs less than one."""
 
 _STOP = 5
-"""Seconds it may take to end by itself."""
-
-_OTHERS = ("AWS_", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "STREAM_BACKUP_")
-"""Prefixes of settings that would lead a client, or the server, somewhere else. Not one of them is passed on."""
-
-MISLEADING = (
-    "AWS_DEFAULT_PROFILE",
-    "AWS_ENDPOINT_URL_",
-    "AWS_IGNORE_",
-    "AWS_PROFILE",
-    "AWS_SECURITY_TOKEN",
-    "AWS_SESSION_TOKEN",
-    "AWS_USE_",
-    "STREAM_BACKUP_",
-)
-"""Prefixes of what a shell must not have set, to work with the server."""
+"""Seconds until a process that was asked to end is killed."""
 
 
 @dataclass(slots=True)
 class Embedded:
-    """A server that answers. It ends with the block that started it, unless it is set `free`."""
+    """A running server. It ends with the block that started it, unless `keep` was called."""
 
     url: str
     process: subprocess.Popen[bytes]
-    stays: bool = False
+    kept: bool = False
 
-    def free(self) -> None:
-        """Lets it run on after this process has ended."""
+    def keep(self) -> None:
+        """Lets the server run after this process has ended."""
         assert self.process.stdin
-        self.process.stdin.write(FREE)
+        self.process.stdin.write(KEEP)
         self.process.stdin.flush()
-        self.stays = True
-
-
-def settings(url: str) -> dict[str, str]:
-    """What a shell must export to work with the server at `url` and nothing else."""
-    return {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "demo",
-        "AWS_SECRET_ACCESS_KEY": "demo",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled",
-    }
+        self.kept = True
 
 
 def free_url() -> str:
+    """Returns a loopback URL with a free port."""
     with socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @contextmanager
-def environment(own: dict[str, str]) -> Iterator[None]:
-    """`own` instead of every AWS setting of this process, and so of its children; afterwards all is as it was."""
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith(_OTHERS):
-            del os.environ[name]
-    os.environ.update(own)
-    os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull, AWS_EC2_METADATA_DISABLED="true")
-    os.environ.update(NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextmanager
 def serve(url: str) -> Iterator[Embedded]:
-    """Starts the server and waits until it answers. Raises StreamBackupError, with its last words, when it does not."""
-    own = {"GATEWAY_PORT": url.rpartition(":")[2], "BIND_HOST": "127.0.0.1", "LOG_LEVEL": "WARNING"}
-    own |= dict.fromkeys(("IOT_MTLS_ENABLED", "SFTP_ENABLED", "AUTH"), "false")
-    own |= dict.fromkeys(("PERSIST_STATE", "S3_PERSIST", "USE_SSL"), "0")
-    own["PATH"] = os.pathsep.join(
-        (str(Path(sys.executable).parent), os.environ.get("PATH", ""))
-    )  # its first Python runs functions
-    with TemporaryFile() as log:  # a file without a name: nobody has to remove it
+    """Starts the server at `url` and waits until it answers.
+
+    Raises StreamBackupError with the last line of its output if it does not start.
+    """
+    with TemporaryFile() as log:  # has no name, so nobody has to delete it
         process = subprocess.Popen(
             [sys.executable, "-m", "stream_backup.demo.server"],
-            env=os.environ | own,
+            env=os.environ | _server_settings(url),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C is for us: the server is stopped last
+            start_new_session=True,  # Ctrl-C ends this process first, and then the server
         )
         server = Embedded(url, process)
         try:
-            deadline = time.monotonic() + _START
-            while not _answers(url):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    words = log.read().decode(errors="replace").strip().splitlines()
-                    raise StreamBackupError(f"The embedded AWS did not start: {words[-1] if words else 'it says nothing'}")
-                time.sleep(0.05)
+            _wait(server, log)
             yield server
         finally:
-            if not server.stays:
+            if not server.kept:
                 stop(process)
 
 
+def _server_settings(url: str) -> dict[str, str]:
+    own = {"GATEWAY_PORT": url.rpartition(":")[2], "BIND_HOST": "127.0.0.1", "LOG_LEVEL": "WARNING"}
+    own |= dict.fromkeys(("IOT_MTLS_ENABLED", "SFTP_ENABLED", "AUTH"), "false")
+    own |= dict.fromkeys(("PERSIST_STATE", "S3_PERSIST", "USE_SSL"), "0")
+    # the server runs functions with the first Python in PATH
+    path = (str(Path(sys.executable).parent), os.environ.get("PATH", ""))
+    return own | {"PATH": os.pathsep.join(path)}
+
+
+def _wait(server: Embedded, log: IO[bytes]) -> None:
+    """Returns when the server answers. Raises StreamBackupError if it does not start."""
+    deadline = time.monotonic() + _START
+    while not _answers(server.url):
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            log.seek(0)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+            reason = lines[-1] if lines else "it has no output"
+            raise StreamBackupError(f"The embedded AWS did not start: {reason}")
+        time.sleep(0.05)
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends a child for certain: it is asked, then it is killed."""
+    """Ends a child process: it is terminated, and killed if it does not end in time."""
     try:
         process.terminate()
-        process.wait(_STOP)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP)
     finally:
         process.kill()
         process.wait()
@@ -136,7 +107,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urlopen(f"{url}/_ministack/health", timeout=5):  # noqa: S310 - our own http:// on loopback
+        with urlopen(f"{url}/_ministack/health", timeout=5):  # noqa: S310 - our own http:// URL
             return True
     except (URLError, OSError):
         return False

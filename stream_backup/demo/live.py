@@ -1,23 +1,22 @@
-"""The live tables of the demo, in wire form: made, filled, written to and read, with everything told to the record of the
-truth."""
+"""The live tables of the demo, in wire form. Every write is added to the record of the truth."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.core.item import Item
 from stream_backup.demo.rows import KEY
 from stream_backup.demo.truth import Truth, Write
-from stream_backup.dynamodb import DynamoDB
-from stream_backup.item import Item
 
 _BATCH = 25
-"""BatchWriteItem takes no more."""
+"""Requests in a BatchWriteItem, at most (Amazon DynamoDB API Reference)."""
 
 
 @dataclass(slots=True)
-class Table:
-    """One table and the one who writes to it. `second` is the server's clock at its last answer."""
+class DemoTable:
+    """A table with its only writer. `second` is the server's clock at its last answer."""
 
     dynamodb: DynamoDB
     name: str
@@ -25,6 +24,7 @@ class Table:
     second: int = 0
 
     def create(self) -> None:
+        """Creates the table, on-demand, with the key `rows.KEY` and without a stream."""
         self._call(
             "create_table",
             {
@@ -35,23 +35,26 @@ class Table:
         )
 
     def fill(self, rows: dict[str, Item]) -> None:
-        """The rows that are there before anybody looks."""
-        items = list(rows.values())
-        for start in range(0, len(items), _BATCH):
-            left = {self.name: [{"PutRequest": {"Item": item}} for item in items[start : start + _BATCH]]}
+        """Writes the rows that exist before the backup begins."""
+        requests = [{"PutRequest": {"Item": item}} for item in rows.values()]
+        for start in range(0, len(requests), _BATCH):
+            left = {self.name: requests[start : start + _BATCH]}
             while left:
-                left = self.dynamodb.call("batch_write_item", {"RequestItems": left}).data.get("UnprocessedItems")
+                answer = self.dynamodb.call("batch_write_item", {"RequestItems": left})
+                left = answer.data.get("UnprocessedItems")
         self.truth.begin(rows)
 
     def look(self) -> int:
-        """The server's clock."""
+        """Returns the server's clock, in seconds since 1970."""
         self._call("describe_table", {})
         return self.second
 
     def put(self, item: Item) -> None:
+        """Writes an item."""
         self._write("put_item", {"Item": item}, item[KEY]["S"], item)
 
     def delete(self, name: str) -> None:
+        """Deletes the item with the key `name`."""
         self._write("delete_item", {"Key": {KEY: {"S": name}}}, name, None)
 
     def wait_for(self, moment: int) -> None:
@@ -60,7 +63,7 @@ class Table:
             time.sleep(0.05)
 
     def _write(self, operation: str, request: dict[str, Any], name: str, item: Item | None) -> None:
-        asked = self.second  # the clock at an answer that came before we asked
+        asked = self.second  # the clock of an answer that came before this request
         self._call(operation, request)
         self.truth.wrote(Write(name, item, asked, self.second))
 
@@ -70,7 +73,7 @@ class Table:
 
 
 def scan(dynamodb: DynamoDB, name: str) -> Iterator[Item]:
-    """Every row of a table."""
+    """Yields every row of a table."""
     request: dict[str, Any] = {"TableName": name, "ConsistentRead": True}
     while True:
         page = dynamodb.call("scan", request).data

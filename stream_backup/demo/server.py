@@ -1,7 +1,7 @@
-"""The embedded AWS in its own process, bound to the life of whoever started it: `python -m stream_backup.demo.server`.
+"""The process of the embedded AWS: `python -m stream_backup.demo.server`.
 
-It reads one byte from its standard input. When that closes without one, the demo is gone, however it went (kill -9 too),
-and the server ends itself; the byte sets it free to stay.
+It reads one byte from its standard input. If the input is closed without one, the demo has ended
+(for example with kill -9), and the server ends itself. After the byte, it keeps running.
 """
 
 import os
@@ -11,17 +11,20 @@ import tempfile
 from tempfile import TemporaryDirectory
 from threading import Thread
 
-FREE = b"."
+KEEP = b"."
+"""The byte after which the server keeps running."""
 
 
 def _watch() -> None:
-    if not os.read(sys.stdin.fileno(), 1):  # unbuffered: a lock on a buffer would be held when the interpreter ends
+    # unbuffered, because a buffer's lock would still be held when the interpreter ends
+    if not os.read(sys.stdin.fileno(), 1):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
     with TemporaryDirectory(prefix="stream-backup-demo-") as directory:
-        os.environ["TMPDIR"] = tempfile.tempdir = directory  # it leaves what it unpacks of a function
+        # the server does not delete the code of functions that it unpacks
+        os.environ["TMPDIR"] = tempfile.tempdir = directory
         from ministack.app import main
 
         Thread(target=_watch, daemon=True).start()

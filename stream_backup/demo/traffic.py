@@ -1,46 +1,52 @@
-"""A day's work at the airports: flights, weather, openings and closures, and one release that went wrong.
+"""A day at the airports: flights, weather, openings and closures.
 
-Writes come in bursts, one a second, each within its second: so the record of the truth knows for certain what every second
-held at its end.
+Changes are written in bursts, one per second. A burst does not extend into the next second, so the
+record of the truth knows what the table contained at the end of every second.
 """
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from math import asin, cos, radians, sin, sqrt
 from random import Random
 from threading import Event
 
-from stream_backup.demo.live import Table
-from stream_backup.demo.rows import number, text
-from stream_backup.item import Item, Value
-from stream_backup.moment import iso
+from stream_backup.core.item import Item, Value
+from stream_backup.core.moment import iso
+from stream_backup.demo.live import DemoTable
+from stream_backup.demo.rows import distance, number
 
 BURST = 130
-"""Changes a second, or fewer where the machine is slow."""
+"""Changes per second, or fewer on a slow computer."""
 
 _PART = 0.75
-"""Part of a second that a burst may take."""
+"""The part of a second that a burst may take."""
 
 _WATCHED_EVERY = 8
-"""Seconds."""
+"""Seconds between two flights of the watched airport."""
 
 HUBS = ("ATL", "CDG", "DXB", "FRA", "GRU", "HND", "IST", "JFK", "LHR", "MEX", "SIN", "SYD")
+"""The airports of every other flight."""
 
 
 @dataclass(slots=True)
 class Traffic:
-    """`closed` are the airports that may open; `watched` is one that stays open and is flown to now and then. It writes
-    until `stop` is set."""
+    """Writes changes to a table until `stop` is set.
 
-    table: Table
+    `closed` are the airports that can open. `watched` is an airport that stays open and has a
+    flight from time to time. `kinds` counts the changes, `seconds` those in which rows changed.
+    """
+
+    table: DemoTable
     closed: dict[str, Item]
     watched: str
     stop: Event = field(default_factory=Event)
     kinds: Counter[str] = field(default_factory=Counter)
     seconds: int = 0
-    _random: Random = field(default_factory=lambda: Random(1903))  # noqa: S311 - the same day every time, not a secret
+    _random: Random = field(default_factory=lambda: Random(1903))  # noqa: S311 - no secret, and reproducible
     _names: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -48,9 +54,25 @@ class Traffic:
 
     @property
     def changes(self) -> int:
+        """The number of changes so far."""
         return self.kinds.total()
 
+    @contextmanager
+    def flowing(self) -> Iterator[Future[None]]:
+        """Writes changes in a thread while the block runs; yields its future.
+
+        Raises what ended the thread.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            writer = pool.submit(self.flow)
+            try:
+                yield writer
+            finally:
+                self.stop.set()
+        writer.result()
+
     def flow(self) -> None:
+        """Writes a burst of changes at the start of every second, until `stop` is set."""
         while not self.stop.is_set():
             time.sleep(1 - time.time() % 1)
             self._burst()
@@ -62,16 +84,16 @@ class Traffic:
         if self.seconds % _WATCHED_EVERY == _WATCHED_EVERY - 1:
             self._fly(self.watched, self._airport())
         while self.changes < before + BURST and time.monotonic() < until:
-            self._happen()
+            self._change()
         self.seconds += self.changes > before
 
-    def _happen(self) -> None:
-        luck = self._random.random()
-        if luck < 0.12 and self.closed:
+    def _change(self) -> None:
+        kind = self._random.random()
+        if kind < 0.12 and self.closed:
             self._open()
-        elif luck < 0.18:
+        elif kind < 0.18:
             self._close()
-        elif luck < 0.35:
+        elif kind < 0.35:
             self._observe()
         else:
             self._fly(self._airport(), self._airport())
@@ -89,7 +111,7 @@ class Traffic:
         self.kinds["remove"] += 1
 
     def _observe(self) -> None:
-        """Weather, as exact as the station sends it."""
+        """Writes a weather report with exact numbers."""
         draw = self._random.randint
         weather = {
             "temperature_c": number(Decimal(draw(-350, 420)).scaleb(-1)),
@@ -105,7 +127,9 @@ class Traffic:
         flight = {"from": {"S": start}, "to": {"S": end}, "km": number(km)}
         fuel = number(_number(rows[start], "fuel_kg") + km * Decimal("2.7183"))
         last: Item = {"last_flight": {"M": flight}}
-        self._modify(start, last | {"departures": _one_more(rows[start], "departures"), "fuel_kg": fuel})
+        self._modify(
+            start, last | {"departures": _one_more(rows[start], "departures"), "fuel_kg": fuel}
+        )
         self._modify(end, last | {"arrivals": _one_more(rows[end], "arrivals")})
 
     def _modify(self, name: str, change: Item) -> None:
@@ -113,42 +137,18 @@ class Traffic:
         self.kinds["modify"] += 1
 
     def _airport(self) -> str:
-        """Every other time a hub, so that some airports have a long history."""
+        """Returns a hub every other time, so that some airports have a long history."""
         hub = self._random.choice(HUBS)
-        return hub if hub in self.table.truth.rows and self._random.random() < 0.5 else self._small()
+        if hub in self.table.truth.rows and self._random.random() < 0.5:
+            return hub
+        return self._small()
 
     def _small(self) -> str:
-        while (name := self._random.choice(self._names)) not in self.table.truth.rows or name in (*HUBS, self.watched):
-            pass
-        return name
-
-
-def release(table: Table, victim: str, countries: set[str]) -> Counter[str]:
-    """The release that goes wrong: it swaps latitude and longitude, then deletes what now lies beyond the poles.
-
-    `victim` is the first airport it touches. What it did to how many.
-    """
-    done: Counter[str] = Counter()
-    touched = [name for name, item in table.truth.rows.items() if text(item["country"]) in countries]
-    for name in sorted(touched, key=lambda name: (name != victim, name)):
-        item = table.truth.rows[name]
-        geo = item["geo"]["M"]
-        if abs(Decimal(geo["lon"]["N"])) > 90:
-            table.delete(name)
-            done["deleted"] += 1
-        else:
-            table.put(item | {"geo": {"M": geo | {"lat": geo["lon"], "lon": geo["lat"]}}})
-            done["overwritten"] += 1
-    return done
-
-
-def distance(start: Item, end: Item) -> Decimal:
-    """The great circle in kilometres, to the metre."""
-    ((lat, lon), (lat2, lon2)) = (
-        (radians(float(geo["lat"]["N"])), radians(float(geo["lon"]["N"]))) for geo in (start["geo"]["M"], end["geo"]["M"])
-    )
-    half = sin((lat2 - lat) / 2) ** 2 + cos(lat) * cos(lat2) * sin((lon2 - lon) / 2) ** 2
-    return Decimal(2 * 6371 * asin(sqrt(min(1, half)))).quantize(Decimal("0.001"))
+        """Returns an open airport that is neither a hub nor watched."""
+        while True:
+            name = self._random.choice(self._names)
+            if name in self.table.truth.rows and name not in (*HUBS, self.watched):
+                return name
 
 
 def _number(item: Item, name: str) -> Decimal:

@@ -1,49 +1,103 @@
-"""What an estimate takes for granted, said with it."""
+"""What an estimate assumes, as sentences that are reported with it."""
 
 from collections.abc import Iterable, Iterator
 
+from stream_backup.aws.capacity import READ_SHARE
 from stream_backup.estimate.facts import Facts
+from stream_backup.estimate.lookup import DAYS
 from stream_backup.estimate.prices import Prices
-from stream_backup.estimate.rates import BANDWIDTH, MB
+from stream_backup.estimate.rates import BANDWIDTH, CALL_SECONDS, CHANGE_SECONDS, MB
+from stream_backup.estimate.table import NEW_READ, NEW_WRITE
 
 
 def assumptions(
-    facts: Facts, prices: Prices, region: str, notes: Iterable[str], *, by_hand: bool, deployed: bool
+    facts: Facts,
+    prices: Prices,
+    region: str,
+    notes: Iterable[str],
+    *,
+    changes_given: bool,
+    deployed: bool,
 ) -> Iterator[str]:
-    """A sentence each. `notes` say where items and sizes come from; `by_hand` that the changes were given; `deployed` that a
-    stack was found."""
+    """Yields one or two sentences for each assumption.
+
+    `region` is the table's. `notes` name the sources of the item count and of the sizes.
+    `changes_given` is True if the number of changes is the value of an option, `deployed` if a
+    stack was found.
+    """
     yield f"Prices are list prices of {prices.region} as of {prices.date}, without free tiers."
     if region != prices.region:
-        yield f"The table is in {region}, where prices differ: --prices FILE takes them."
+        yield f"The table is in {region}, where prices differ. Pass your prices with --prices FILE."
     yield from notes
     if facts.changes is not None:
-        yield from _of_capture(facts, by_hand=by_hand, deployed=deployed)
+        yield from _of_capture(facts, changes_given=changes_given, deployed=deployed)
     if facts.versions_per_item is None:
-        changes = "every change one" if facts.changes is not None else "none of the changes nobody knows is counted"
-        yield f"After {facts.months} months each item has one version of its backfill, and {changes}: --months."
-    if facts.capacity.on_demand:
-        yield "An on-demand table gives 12,000 read units a second or what it is warm for, a new one takes 4,000 write units."
+        yield _of_versions(facts)
+    yield from _of_capacity(facts)
+    yield from _of_speed(facts)
+    yield (
+        "Storage is S3 Standard, encrypted with SSE-S3. The stack's alarms and dashboard and the "
+        "storage of a new table are not included."
+    )
+
+
+def _of_capture(facts: Facts, *, changes_given: bool, deployed: bool) -> Iterator[str]:
+    if changes_given:
+        yield "The number of changes is the value of --changes-per-month."
     else:
-        yield "A backfill uses half the provisioned read units, which are paid anyway; a new table has the same capacity."
-    if facts.index_units:
-        yield "A new table's indexes are written too, as large as the table's are now."
-    yield (
-        f"A backfill in {facts.workers} processes, a restore in one, at the rates measured (docs/performance.md) with items of "
-        f"about 640 bytes; {BANDWIDTH / MB:,.0f} MB/s to AWS, in the Region of the table: elsewhere, data transfer out is paid."
-    )
-    yield "S3 Standard, encrypted by S3's own keys. Alarms and dashboard of the stack are not in it, nor a new table's storage."
-
-
-def _of_capture(facts: Facts, *, by_hand: bool, deployed: bool) -> Iterator[str]:
-    function = facts.function
-    if not by_hand:
         yield (
-            "Changes are the write units of the last 14 days in CloudWatch, by the mean item's: transactional writes count "
-            "twice in them, writes that change nothing count too, and deletes count by what they delete."
+            f"The number of changes is derived from the write units of the last {DAYS} days in "
+            "CloudWatch and the mean item. Transactional writes count twice, writes that change "
+            "nothing count, and deletes count by the size of the deleted item."
         )
+    function = facts.function
     yield (
-        f"Changes come evenly, over {facts.shards} shards: the function is called after {function.window} s, for "
-        "whatever came. Changes in bursts take fewer calls."
+        f"Changes arrive evenly, over {_count(facts.shards, 'shard')}, and the function is called "
+        f"{function.window} s after the first change of a batch. Bursts of changes need fewer "
+        "calls."
     )
-    where = "deployed" if deployed else "the template has it"
-    yield f"The function is as {where}: {function.memory} MB. A call takes 50 ms, and 4.5 ms for each change."
+    source = "as deployed" if deployed else "as in the template"
+    yield (
+        f"The function has {function.memory} MB of memory, {source}. A call takes "
+        f"{CALL_SECONDS * 1000:g} ms, and {CHANGE_SECONDS * 1000:g} ms for each change."
+    )
+
+
+def _of_versions(facts: Facts) -> str:
+    versions = (
+        f"After {_count(facts.months, 'month')} (--months), the archive holds one version of each "
+        "item from the backfill"
+    )
+    if facts.changes is None:
+        return f"{versions}. Unknown changes are not counted."
+    return f"{versions}, and one version for each change."
+
+
+def _of_capacity(facts: Facts) -> Iterator[str]:
+    if facts.capacity.on_demand:
+        yield (
+            f"An on-demand table supports {NEW_READ:,} read units per second, or its warm "
+            f"throughput. A new one supports {NEW_WRITE:,} write units per second."
+        )
+    else:
+        yield (
+            f"A backfill uses {READ_SHARE:.0%} of the provisioned read capacity, which is paid for "
+            "in any case. A new table has the same capacity."
+        )
+    if facts.index_units:
+        yield "A restore also writes a new table's indexes, as large as the existing ones."
+
+
+def _of_speed(facts: Facts) -> Iterator[str]:
+    yield (
+        f"A backfill runs in {_count(facts.workers, 'process', 'processes')} and a restore in one, "
+        "at the rates measured with items of about 640 bytes (docs/performance.md)."
+    )
+    yield (
+        f"The commands run in the table's Region and transfer {BANDWIDTH / MB:,.0f} MB/s. "
+        "Elsewhere, AWS also charges for data transfer out."
+    )
+
+
+def _count(number: int, noun: str, plural: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

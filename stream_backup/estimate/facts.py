@@ -1,4 +1,4 @@
-"""What an estimate starts from: facts about a table, about what reads its stream, and about how long history is kept."""
+"""The input of an estimate: a table, the function that reads its stream, and a retention time."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,13 @@ from stream_backup.estimate.sizes import Sizes
 
 
 @dataclass(frozen=True, slots=True)
-class Capacity:
-    """What the table takes in a second. `read` and `write` are None where nothing is known to limit it; provisioned units
-    are paid by the hour, `hourly_read` and `hourly_write` of a table made like this one."""
+class TableCapacity:
+    """The read and write units per second that a backfill and a restore can use.
+
+    `read` and `write` are None if no limit is known. `hourly_read` and `hourly_write` are the
+    provisioned units of a table with the same settings, its indexes included, which are billed
+    by the hour; 0 for an on-demand table.
+    """
 
     on_demand: bool
     read: float | None
@@ -19,7 +23,11 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """How the function is called: records a call, seconds they are gathered, batches of a shard at once, megabytes."""
+    """The settings of the function that reads the stream.
+
+    `batch` is the largest number of records in a call, `window` the batching window in seconds,
+    `factor` the number of concurrent batches per shard, and `memory` is in MB.
+    """
 
     batch: int
     window: int
@@ -29,14 +37,18 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`changes` a month, None where nobody knows; `index_units` are write units that an item takes in the indexes; `shards`
-    of the stream; `overhead` bytes of name and metadata that S3 counts for a version; `months` that history is kept;
-    `workers` are the processes of a backfill."""
+    """Everything an estimate is calculated from.
+
+    `changes` are the changes per month, None if unknown. `shards` are the shards of the stream.
+    `overhead` is the number of bytes that S3 adds to the body of a version, for its name and its
+    metadata. `index_units` are the write units that an item consumes in the table's indexes.
+    `months` is how long history is kept. `workers` are the processes of a backfill.
+    """
 
     items: int
     sizes: Sizes
     changes: float | None
-    capacity: Capacity
+    capacity: TableCapacity
     function: Function
     shards: int
     overhead: int
@@ -47,12 +59,12 @@ class Facts:
 
     @property
     def version(self) -> float:
-        """Bytes S3 counts for a version."""
+        """The billed size of a version in S3, in bytes."""
         return self.sizes.body + self.overhead
 
     @property
     def versions(self) -> float:
-        """In the archive when the months are over: one of the backfill for each item, and one for each change."""
+        """The versions in the archive after `months`: one for each item and each change."""
         if self.versions_per_item is not None:
             return self.items * self.versions_per_item
         return self.items + (self.changes or 0) * self.months

@@ -1,22 +1,34 @@
-"""How many items a table has and how large they are: as given by hand, else from a page of them, else from DescribeTable."""
+"""The number of items in a table, and their sizes.
+
+The sources, in this order: the options of the command, one page of items, DescribeTable.
+"""
 
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from stream_backup.dynamodb import DynamoDB
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.errors import is_denied
+from stream_backup.core.item import Item
 from stream_backup.errors import UsageError
 from stream_backup.estimate.sizes import Sizes
-from stream_backup.item import Item
 
-OLD = "DescribeTable's, up to six hours old"
-HALF = "Write units are rounded up item by item, so they may be off by half a unit an item."
+_GIVEN_ITEMS = "The item count is the value of --items."
+_GIVEN_SIZE = "The item size is the value of --item-bytes."
+_OLD_ITEMS = "The item count is from DescribeTable and up to six hours old."
+_OLD_SIZE = "The mean item size is from DescribeTable and up to six hours old."
+_OLD = "The item count and the mean item size are from DescribeTable and up to six hours old."
+_WHOLE = "The table is small and was read completely: its item count and sizes are current."
+_WHOLE_SIZE = "The table is small and was read completely: the sizes of its items are current."
+_ROUNDED = (
+    "Write units are rounded up for each item, so the estimate can be off by half a unit each."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`notes` say where the numbers come from."""
+    """The number of items and their sizes. `notes` are sentences that name the sources."""
 
     items: int
     sizes: Sizes
@@ -24,54 +36,86 @@ class Measured:
 
 
 def measure(
-    dynamodb: DynamoDB, found: dict[str, Any], items: int | None, item_bytes: int | None, *, sampling: bool
+    dynamodb: DynamoDB,
+    found: dict[str, Any],
+    items: int | None,
+    item_bytes: int | None,
+    *,
+    sampling: bool,
 ) -> Measured:
-    """`found` is DescribeTable's `Table`; `items` and `item_bytes` are what was given by hand. Raises UsageError when nothing
-    says how many items there are, or how large."""
-    name, count, size = found["TableName"], int(found.get("ItemCount") or 0), int(found.get("TableSizeBytes") or 0)
+    """Returns the number of items in a table and their sizes.
+
+    `found` is `Table` of a DescribeTable answer. `items` and `item_bytes` are values of options,
+    None if not given. With `sampling`, one page of items is read. Raises UsageError if the
+    number of items or their size is unknown.
+    """
+    count, size = int(found.get("ItemCount") or 0), int(found.get("TableSizeBytes") or 0)
     if item_bytes is not None:
-        number = _given(items) or f"The number of items is {OLD}."
-        unseen = f"The items' bytes are as given. {HALF}"
-        return Measured(count if items is None else items, Sizes.of_mean(item_bytes), (number, unseen))
-    page = _page(dynamodb, name) if sampling else None
+        notes = (_OLD_ITEMS if items is None else _GIVEN_ITEMS, f"{_GIVEN_SIZE} {_ROUNDED}")
+        return Measured(count if items is None else items, Sizes.of_mean(item_bytes), notes)
+    page = _page(dynamodb, found["TableName"]) if sampling else None
     if page and not page.more:
-        count = len(page.items)
-        told = "The table is small and was read whole: its items and bytes are as of now."
-        mean = None
-    else:
-        told, mean = f"Items and bytes are {OLD}.", size / count if count and size else None
-    if page and page.more and not count and items is None:
+        source = _WHOLE if items is None else _WHOLE_SIZE
+        return _measured(found["TableName"], len(page.items), items, None, source, page)
+    if page and not count and items is None:
         raise UsageError(
-            f"DescribeTable, up to six hours old, counts no items in {name}, yet there are some.", "Pass --items N."
+            f"DescribeTable reports no items in {found['TableName']}, but there are some: "
+            "its count is up to six hours old.",
+            "Pass --items N.",
         )
-    wanted = count if items is None else items
-    notes = tuple(filter(None, (_given(items), told if items is None or count else "")))
-    if page and page.items:
-        looked = f"Sizes are rounded up as those of {len(page.items):,} items are, read by one Scan of 128 RCU at most."
-        return Measured(wanted, Sizes.of_sample(page.items, mean), (*notes, looked))
-    if mean is None and wanted:
-        raise UsageError(f"Nothing says how large the items of {name} are.", "Pass --item-bytes N.")
-    unseen = f"No items were looked at. {HALF}"
-    return Measured(wanted, Sizes.of_mean(mean or 1), (*notes, unseen) if wanted else notes)
+    mean = size / count if count and size else None
+    source = _OLD if items is None else _OLD_SIZE
+    return _measured(found["TableName"], count, items, mean, source, page)
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class _Sample:
+    """A page of items; `more` is True if the table has other items too."""
+
     items: list[Item]
     more: bool
 
 
-def _page(dynamodb: DynamoDB, table: str) -> _Page | None:
-    """One page: hundreds or thousands of items, in the order of their keys' hashes, so none is likelier to be on it; None
-    where whoever asks may not Scan."""
+def _measured(
+    table: str,
+    count: int,
+    given: int | None,
+    mean: float | None,
+    source: str,
+    page: _Sample | None,
+) -> Measured:
+    """Combines a `count` of items, and their `mean` size where known, with a page of items."""
+    items = count if given is None else given
+    notes = () if given is None else (_GIVEN_ITEMS,)
+    if given is None or count:
+        notes = (*notes, source)
+    if page and page.items:
+        return Measured(items, Sizes.of_sample(page.items, mean), (*notes, _sampled(page)))
+    if not items:
+        return Measured(items, Sizes.of_mean(mean or 1), notes)
+    if mean is None:
+        raise UsageError(f"The size of the items in {table} is unknown.", "Pass --item-bytes N.")
+    return Measured(items, Sizes.of_mean(mean), (*notes, f"No items were sampled. {_ROUNDED}"))
+
+
+def _sampled(page: _Sample) -> str:
+    """Names the sample as the source."""
+    number = "one item" if len(page.items) == 1 else f"{len(page.items):,} items"
+    return (
+        f"Sizes are rounded up to capacity units as in a sample of {number}, which one Scan of at "
+        "most 128 RCU reads."
+    )
+
+
+def _page(dynamodb: DynamoDB, table: str) -> _Sample | None:
+    """Reads one page, hundreds or thousands of items; None if the caller has no permission.
+
+    Items are in the order of their keys' hashes, so the page is a random sample.
+    """
     try:
         found = dynamodb.call("scan", {"TableName": table}).data
     except ClientError as error:
-        if "AccessDenied" not in error.response["Error"]["Code"]:
+        if not is_denied(error):
             raise
         return None
-    return _Page(found["Items"], "LastEvaluatedKey" in found)
-
-
-def _given(items: int | None) -> str:
-    return "The number of items is as given." if items is not None else ""
+    return _Sample(found["Items"], "LastEvaluatedKey" in found)

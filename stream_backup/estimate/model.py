@@ -1,13 +1,16 @@
-"""The arithmetic: facts about a table → requests, capacity and seconds of a backfill, a month of capture and a restore.
+"""The calculation: facts about a table → requests, capacity, duration of each operation.
 
-Requests are those that the code sends, one by one; `rates` has the numbers it reckons with.
+The operations are a backfill, a month of capture, and a restore. Requests are those that the
+code sends, counted one by one.
 """
 
 from dataclasses import dataclass
 from math import ceil, sqrt
 from statistics import NormalDist
 
-from stream_backup.archive import SHARDS
+from backfill.run import SEGMENTS
+from restore.writer import BATCH
+from stream_backup.archive.slices import SLICES
 from stream_backup.estimate import rates
 from stream_backup.estimate.facts import Facts
 from stream_backup.estimate.sizes import KB
@@ -15,8 +18,12 @@ from stream_backup.estimate.sizes import KB
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Counts by name of request and of capacity, and what is paid by name of price. `limit` says what takes the time,
-    `stored` are bytes added to the archive."""
+    """The estimate of one operation.
+
+    `requests` and `capacity` are counts by name of request and by unit of capacity. `priced` are
+    counts by name of price. `limit` names what determines the duration, empty if nothing is
+    compared. `stored` is the number of bytes that the operation adds to the archive.
+    """
 
     requests: dict[str, float]
     capacity: dict[str, float]
@@ -27,7 +34,10 @@ class Part:
 
 
 def pages(total: float, parts: int, page: float, spread: float = 1.0) -> float:
-    """Requests to page through `total` that lies in so many parts by chance, in lumps of `spread`: one a part at least."""
+    """Returns the expected number of requests to read `total` page by page, at least one a part.
+
+    `total` is distributed randomly over `parts`, in units of the size `spread`.
+    """
     mean = total / parts
     if not mean:
         return parts
@@ -38,26 +48,32 @@ def pages(total: float, parts: int, page: float, spread: float = 1.0) -> float:
 
 
 def backfill(facts: Facts) -> Part:
-    """One PUT an item, one PUT a page to keep how far it is; a page is 1 rates.MB or less, charged by the started 4 KB."""
-    size, items = facts.sizes, facts.items
-    scans = pages(items * size.mean, rates.SEGMENTS * facts.workers, rates.MB - size.spread / 2, size.spread)
+    """Estimates a backfill: one PUT for each item, and one for the checkpoint of each page.
+
+    A page holds 1 MB at most, and its read units are rounded up.
+    """
+    size, items, meta = facts.sizes, facts.items, rates.BACKFILL_META
+    scans = pages(
+        items * size.mean, SEGMENTS * facts.workers, rates.MB - size.spread / 2, size.spread
+    )
     read = items * size.mean / (4 * KB) + scans / 2
-    puts = items + scans + rates.BACKFILL_META["PUT"]
+    puts = items + scans + meta["PUT"]
+    prefix_limit = f"the {rates.S3_PUTS:,} PUT requests per second that S3 accepts at first"
     seconds, limit = _slowest(
         {
-            "this program": items / (rates.BACKFILL_RATE * facts.workers),
-            "S3, which takes 3,500 PUT a second of a prefix at first": items / rates.S3_PUTS,
+            "the speed of this program": items / (rates.BACKFILL_RATE * facts.workers),
+            prefix_limit: items / rates.S3_PUTS,
             "the table's read capacity": read / facts.capacity.read if facts.capacity.read else 0.0,
             "the network": items * max(size.mean, facts.version) / rates.BANDWIDTH,
         }
     )
     return Part(
-        requests={"PUT": puts, "LIST": rates.BACKFILL_META["LIST"], "GET": rates.BACKFILL_META["GET"], "Scan": scans},
+        requests={"PUT": puts, "LIST": meta["LIST"], "GET": meta["GET"], "Scan": scans},
         capacity={"RCU": read},
         priced={
             "s3-put": puts,
-            "s3-list": rates.BACKFILL_META["LIST"],
-            "s3-get": rates.BACKFILL_META["GET"],
+            "s3-list": meta["LIST"],
+            "s3-get": meta["GET"],
             "dynamodb-read": read * facts.capacity.on_demand,
         },
         seconds=seconds,
@@ -67,20 +83,25 @@ def backfill(facts: Facts) -> Part:
 
 
 def capture(facts: Facts) -> Part:
-    """A month of changes that come evenly: one PUT each, and a call for as many as come within the window after the first."""
+    """Estimates a month of capture: one PUT for each change, and one call for each batch.
+
+    Changes arrive evenly. A batch holds what arrives in the batching window after its first
+    change. `seconds` is the time from a change until it is in the archive.
+    """
     changes, function = facts.changes or 0.0, facts.function
     each = changes / rates.MONTH / (facts.shards * function.factor)
     most = max(1.0, rates.PAYLOAD / (2 * facts.sizes.body + KB))  # a record holds both images
     together = min(float(function.batch), most, 1 + each * function.window)
     calls = changes / together
     busy = calls * rates.CALL_SECONDS + changes * rates.CHANGE_SECONDS
+    gigabyte_seconds = busy * function.memory / KB
     return Part(
         requests={"PUT": changes, "Lambda": calls},
-        capacity={"rates.GB-s": busy * function.memory / KB},
+        capacity={"GB-s": gigabyte_seconds},
         priced={
             "s3-put": changes,
             "lambda-requests": calls,
-            "lambda-seconds": busy * function.memory / KB,
+            "lambda-seconds": gigabyte_seconds,
             "cloudwatch-metrics": rates.METRICS,
             "cloudwatch-logs": calls * rates.CALL_LOG / rates.GB,
         },
@@ -90,40 +111,48 @@ def capture(facts: Facts) -> Part:
 
 
 def restore(facts: Facts, *, to_file: bool) -> Part:
-    """One GET an item; one LIST for 1,000 versions, of each shard by itself; into a table 25 items a request."""
-    size, items, capacity = facts.sizes, facts.items, facts.capacity
-    lists = pages(facts.versions, len(SHARDS), rates.LISTED) + rates.RESTORE_META["LIST"]
+    """Estimates a restore: one GET for each item, and one LIST for each page of each slice."""
+    items = facts.items
+    lists = pages(facts.versions, len(SLICES), rates.LISTED) + rates.RESTORE_META["LIST"]
     gets = items + rates.RESTORE_META["GET"]
+    requests, priced = {"LIST": lists, "GET": gets}, {"s3-list": lists, "s3-get": gets}
     times = {
-        "this program": items / (rates.FILE_RATE if to_file else rates.TABLE_RATE),
+        "the speed of this program": items / (rates.FILE_RATE if to_file else rates.TABLE_RATE),
         "the listing of versions": facts.versions / rates.LISTING_RATE,
-        "the network": items * max(size.mean, facts.version) / rates.BANDWIDTH,
+        "the network": items * max(facts.sizes.mean, facts.version) / rates.BANDWIDTH,
     }
-    priced = {"s3-list": lists, "s3-get": gets}
     if to_file:
-        seconds, limit = _slowest(times)
-        return Part({"LIST": lists, "GET": gets}, {}, priced, seconds, limit)
-    units = items * size.units
+        return Part(requests, {}, priced, *_slowest(times))
+    return _into_table(facts, requests, priced, times)
+
+
+def _into_table(
+    facts: Facts, requests: dict[str, float], priced: dict[str, float], times: dict[str, float]
+) -> Part:
+    """Adds the writes to a restore of `requests`, `priced` and `times`."""
+    items, capacity = facts.items, facts.capacity
+    units = items * facts.sizes.units
     if capacity.write:
-        times["the new table's write capacity"] = units / capacity.write
+        times = times | {"the new table's write capacity": units / capacity.write}
     seconds, limit = _slowest(times)
     hours = ceil(seconds / 3600)
+    written = units + items * facts.index_units
+    writes = {
+        "dynamodb-write": written * capacity.on_demand,
+        "dynamodb-read-hours": hours * capacity.hourly_read,
+        "dynamodb-write-hours": hours * capacity.hourly_write,
+    }
     return Part(
-        requests={"LIST": lists, "GET": gets, "BatchWriteItem": ceil(items / rates.BATCH)},
-        capacity={"WCU": units + items * facts.index_units},
-        priced=priced
-        | {
-            "dynamodb-write": (units + items * facts.index_units) * capacity.on_demand,
-            "dynamodb-read-hours": hours * capacity.hourly_read,
-            "dynamodb-write-hours": hours * capacity.hourly_write,
-        },
+        requests=requests | {"BatchWriteItem": ceil(items / BATCH)},
+        capacity={"WCU": written},
+        priced=priced | writes,
         seconds=seconds,
         limit=limit,
     )
 
 
 def storage(facts: Facts, months: int) -> float:
-    """Bytes that S3 keeps when so many months are over."""
+    """Returns the bytes that S3 stores after this number of months."""
     return (facts.items + (facts.changes or 0.0) * months) * facts.version
 
 

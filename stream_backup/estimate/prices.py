@@ -1,4 +1,7 @@
-"""The prices: one data file with its date, Region and sources. Whoever pays others gives a file of the same shape."""
+"""Prices: one data file with a date, a Region and sources.
+
+Users with other prices pass a file in the same format.
+"""
 
 import json
 from dataclasses import dataclass
@@ -9,12 +12,15 @@ from typing import Any, Self
 from stream_backup.errors import UsageError
 
 _OWN = files("stream_backup.estimate").joinpath("prices.json")
-_HINT = "Copy the shape of the file that comes along, stream_backup/estimate/prices.json."
+_HINT = "Use the format of stream_backup/estimate/prices.json."
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """US dollars by name of price; `region` and `date` are those of the file."""
+    """Prices in US dollars for one unit each, and the AWS service of each, by name of price.
+
+    `region` and `date` (`YYYY-MM`) are those of the file.
+    """
 
     region: str
     date: str
@@ -23,28 +29,28 @@ class Prices:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
-        """From the file at `path`, else from the one that comes along. Raises UsageError when it is none."""
+        """Reads the file at `path`, by default the one in this package.
+
+        Raises UsageError if it is not a price file.
+        """
         text = (path or _OWN).read_text(encoding="utf-8")
         try:
             return cls.of(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"{path} is not a file of prices: {_why(error)}.", _HINT) from error
+            raise UsageError(f"{path} is not a price file: {_reason(error)}.", _HINT) from error
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Self:
-        """Raises ValueError, KeyError, TypeError or AttributeError when `content` is of another shape."""
+        """Returns the prices in the content of a file.
+
+        Raises ValueError, KeyError, TypeError or AttributeError if `content` has another format.
+        """
         found = content["prices"]
         wanted = json.loads(_OWN.read_text(encoding="utf-8"))["prices"]
         for name, given in wanted.items():
-            price, per = found[name]["price"], found[name]["per"]
-            if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < float("inf"):
-                raise ValueError(f"the price {name!r} is not a number of dollars")
-            if isinstance(per, bool) or not isinstance(per, int | float) or not 0 < per < float("inf"):
-                raise ValueError(f"{name!r} is not priced per so many")
-            if (unit := found[name]["unit"]) != given["unit"]:
-                raise ValueError(f"{name!r} is priced in {unit!r}, not in {given['unit']!r}")
+            _check(name, found[name], given["unit"])
         if unknown := set(found) - set(wanted):
-            raise ValueError(f"nothing is priced {min(unknown)!r}")
+            raise ValueError(f"{min(unknown)!r} is not a known price")
         return cls(
             region=str(content["region"]),
             date=str(content["date"]),
@@ -53,7 +59,7 @@ class Prices:
         )
 
     def cost(self, counts: dict[str, float]) -> dict[str, float]:
-        """Dollars by service, of so many of each thing priced."""
+        """Returns the cost in US dollars, by service, of `counts` by name of price."""
         found: dict[str, float] = {}
         for name, count in counts.items():
             service = self.services[name]
@@ -61,9 +67,29 @@ class Prices:
         return found
 
 
-def _why(error: Exception) -> str:
+def _check(name: str, found: dict[str, Any], unit: str) -> None:
+    """Raises ValueError if `found` is not a price for `unit`, KeyError if a field is missing."""
+    price, per = found["price"], found["per"]
+    if not _is_number(price) or price < 0:
+        raise ValueError(f"the price of {name!r} is not a number of dollars")
+    if not _is_number(per) or per <= 0:
+        raise ValueError(f"'per' of {name!r} is not a number greater than 0")
+    if found["unit"] != unit:
+        raise ValueError(f"the unit of {name!r} is {found['unit']!r}, not {unit!r}")
+
+
+def _is_number(value: object) -> bool:
+    """Whether `value` is a finite number; JSON's `true` is not."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and float("-inf") < value < float("inf")
+    )
+
+
+def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"it is no JSON ({error.msg}, line {error.lineno})"
+        return f"it is not JSON ({error.msg}, line {error.lineno})"
     if isinstance(error, KeyError):
         return f"it has no {error.args[0]!r}"
-    return str(error) if type(error) is ValueError else "it is of another shape"
+    return str(error) if type(error) is ValueError else "it has another structure"

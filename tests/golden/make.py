@@ -1,8 +1,10 @@
-"""Writes `format-1.json`: bytes and metadata as format 1 stores them. Run it once for a new format, never for an old one.
+"""Writes `format-1.json`: bytes and metadata as format 1 stores them. Run it once for a new format,
+and never for an old one.
 
     python -m tests.golden.make
 
-It prints the versions; a golden file that is there already is not overwritten, for archives out there hold those bytes.
+It prints the versions. An existing golden file is not overwritten, because existing archives
+contain those bytes.
 """
 
 import json
@@ -10,10 +12,10 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from stream_backup.change import Change
-from stream_backup.item import Item
-from stream_backup.key import KeySchema
-from stream_backup.stamp import FORMAT
+from stream_backup.core.change import Change
+from stream_backup.core.item import Item
+from stream_backup.core.key import KeySchema
+from stream_backup.core.stamp import FORMAT
 
 EVENTS = Path(__file__).parents[1] / "events"
 GOLDEN = Path(__file__).with_name(f"format-{FORMAT}.json")
@@ -36,10 +38,17 @@ def schema_of(key: Item) -> KeySchema:
 
 
 def changes() -> dict[str, Change]:
-    """One of each kind that format 1 can write."""
+    """Returns one change of each kind that format 1 can write."""
     found = {name: Change.streamed(_records(name)[0]) for name in _STREAMED}
-    row: Item = {"sk": {"N": "7"}, "pk": {"S": "é"}, "set": {"BS": [b"\x02", b"\x01"]}, "deep": {"M": {"": {"L": []}}}}
-    found["scan"] = Change.scanned(row, schema_of({"pk": {"S": ""}, "sk": {"N": ""}}), 1795231900, 1795231902, 1795231000)
+    row: Item = {
+        "sk": {"N": "7"},
+        "pk": {"S": "é"},
+        "set": {"BS": [b"\x02", b"\x01"]},
+        "deep": {"M": {"": {"L": []}}},
+    }
+    found["scan"] = Change.scanned(
+        row, schema_of({"pk": {"S": ""}, "sk": {"N": ""}}), 1795231900, 1795231902, 1795231000
+    )
     for name, key in {
         "remove_composite": {"sk": {"N": "42"}, "pk": {"S": "user#1"}},
         "remove_binary": {"id": {"B": "aGVsbG8="}},
@@ -52,7 +61,8 @@ def changes() -> dict[str, Change]:
 
 
 def stored(change: Change) -> dict[str, Any]:
-    """As it lies in the bucket: the object's name, bytes (base64, so that no editor tidies them) and metadata."""
+    """Returns the change as stored in the bucket: the object's name, bytes (as base64, so that
+    editors do not change them), and metadata."""
     return {
         "name": change.name,
         "payload": b64encode(change.payload).decode(),
@@ -67,7 +77,9 @@ def _records(name: str) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    text = json.dumps({name: stored(change) for name, change in changes().items()}, indent=2, sort_keys=True)
+    text = json.dumps(
+        {name: stored(change) for name, change in changes().items()}, indent=2, sort_keys=True
+    )
     print(text)
     with GOLDEN.open("x") as file:
         file.write(text + "\n")

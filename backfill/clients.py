@@ -1,0 +1,34 @@
+"""The clients of one worker, opened in its own process from the settings and the credentials of its
+parent."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+from backfill.credentials import Lent, borrowing
+from stream_backup.archive.layout import Archive
+from stream_backup.aws.connection import Connection
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.core.key import KeySchema
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerClients:
+    """The settings that a worker opens its clients with. It can be passed to another process,
+    because it has no client yet."""
+
+    connection: Connection
+    table: str
+    schema: KeySchema
+
+    @classmethod
+    def of(cls, connection: Connection, table: str, schema: KeySchema) -> Self:
+        """Takes the settings of a connection, without its clients."""
+        settings = replace(connection, archive_url=str(connection.location))
+        return cls(settings, table, schema)
+
+    def __call__(self, ask: Callable[[], Lent]) -> tuple[DynamoDB, Archive]:
+        """Opens the clients; `ask` returns the parent's credentials."""
+        connection = self.connection
+        connection.session = borrowing(connection.profile, connection.region, ask)
+        return connection.dynamodb, connection.archive(self.table, self.schema)

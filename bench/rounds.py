@@ -1,0 +1,72 @@
+"""Runs rounds, each in a process of its own (`bench.round`)."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from bench.clients import Endpoints
+
+PATHS = {"capture": 1000, "backfill": 4000, "restore": 4000, "export": 4000}
+"""Each path, with the number of items in one unit of work."""
+
+NAMES = {
+    "capture": "stream batch → S3",
+    "backfill": "table → S3",
+    "restore": "S3 → table",
+    "export": "S3 → file",
+}
+"""Each path, as reports name it."""
+
+SIDES = ("boto3", "ours", "bare")
+"""The implementations that are compared."""
+
+WARM = 500
+"""Items of the work before the measurement."""
+
+SECONDS = 2.0
+"""The duration of a round, at least."""
+
+Round = dict[str, Any]
+"""The result of a round; see `bench.round.run`."""
+
+
+def play(
+    path: str,
+    side: str,
+    items: int,
+    endpoints: Endpoints,
+    warm: int = WARM,
+    seconds: float = SECONDS,
+) -> Round:
+    """Runs one round and reports its rate on stderr. Raises SystemExit if it fails."""
+    arguments = [path, side, str(items), str(warm), str(seconds), endpoints.s3, endpoints.dynamodb]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.round", *arguments], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"The round {path} {side} ended with {done.returncode}.\n{done.stderr}")
+    found: Round = json.loads(done.stdout)
+    line = (
+        f"{path:9} {side:6} {found['rate']:8,.0f} items/s {found['cpu']:7,.0f} µs  "
+        f"server {found['server']:.0%}"
+    )
+    print(line, file=sys.stderr, flush=True)
+    return found
+
+
+def interleaved(
+    endpoints: Endpoints, rounds: int, seconds: float, paths: list[str]
+) -> dict[str, dict[str, list[Round]]]:
+    """Runs every side of every path in each round. A different side begins each time.
+
+    Returns the results by path and side.
+    """
+    found: dict[str, dict[str, list[Round]]] = {
+        path: {side: [] for side in SIDES} for path in paths
+    }
+    for number in range(rounds):
+        for path in paths:
+            for side in SIDES[number % 3 :] + SIDES[: number % 3]:
+                found[path][side].append(play(path, side, PATHS[path], endpoints, seconds=seconds))
+    return found

@@ -1,0 +1,147 @@
+"""A versioned S3 bucket as an `ObjectStore`.
+
+Objects are read and written with obstore, which is written in Rust, has its own connection pool and
+releases the GIL: a request takes about a twentieth of the CPU time that it takes in boto3. Versions
+are listed with a boto3 client that is passed in, so the Lambda function does not need boto3.
+Botocore's parser takes ten times as long as expat for a listing, so `listing.py` parses the pages,
+and botocore still signs and retries the requests.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
+from obstore.store import S3Store as Objects
+
+from stream_backup.archive import listing
+from stream_backup.archive.store import Current
+from stream_backup.core.version import Version
+
+if TYPE_CHECKING:
+    from obstore import Attributes, PutMode
+
+_PATIENCE, _PAUSE = 10.0, 0.5
+"""Seconds for which a conditional put is retried, and seconds between two attempts. obstore does
+not retry a conditional put after a broken connection, because the put may have succeeded. In that
+case the next attempt finds an existing object, as if another writer had put it."""
+
+_RETRIES = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
+
+
+def open_objects(bucket: str, *, endpoint: str | None = None, **settings: Any) -> Objects:
+    """Returns an obstore client for `bucket`.
+
+    Credentials and Region come from the environment unless `settings` contain them. An `endpoint`
+    (a server that emulates S3) is called with path-style requests. Every put sends the SHA-256 of
+    its payload, because a bucket with Object Lock rejects a put without a checksum (Amazon S3 User
+    Guide, "Managing Object Lock").
+    """
+    settings.setdefault("checksum_algorithm", "SHA256")
+    if endpoint:
+        settings |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+        settings["client_options"] = {"allow_http": True}
+    return Objects(bucket, retry_config=_RETRIES, **settings)  # type: ignore[arg-type]
+
+
+class S3Store:
+    """An S3 bucket with versioning enabled. `objects` is an obstore client for the bucket. `client`
+    is a boto3 `s3` client, which is needed only by `versions`.
+
+    Errors of S3 are raised as the exceptions of obstore and botocore.
+    """
+
+    def __init__(self, bucket: str, objects: Objects, client: Any = None) -> None:
+        self.bucket = bucket
+        self.requests: Counter[str] = Counter()
+        self._objects = objects
+        self._client = client
+        if client is not None:
+            listing.install(client)
+
+    def put(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> None:
+        """Writes a new version, whether or not the path exists."""
+        self._put(path, payload, metadata, "overwrite")
+
+    def create(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> bool:
+        """Writes a version only if the path has no current version, or if that is a delete marker.
+        Returns whether it was written."""
+        try:
+            self._put(path, payload, metadata, "create")
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def replace(self, path: str, payload: bytes, metadata: Mapping[str, str], etag: str) -> bool:
+        """Writes a version only if the current version has this ETag. Returns whether it was
+        written."""
+        try:
+            self._put(path, payload, metadata, {"e_tag": f'"{etag}"'})
+        except (PreconditionError, AlreadyExistsError, FileNotFoundError):
+            return False  # 412: another ETag; 409: a concurrent put; 404: a delete marker
+        return True
+
+    def current(self, path: str) -> Current | None:
+        """Returns the current version, None when there is none or when it is a delete marker."""
+        self.requests["head"] += 1
+        try:
+            found = obstore.get(self._objects, path, options={"head": True})
+        except FileNotFoundError:
+            return None
+        return Current((found.meta["e_tag"] or "").strip('"'), _text(found.attributes))
+
+    def get(self, path: str, version_id: str) -> tuple[bytes, Mapping[str, str]]:
+        """Returns the payload and the user metadata of one version."""
+        self.requests["get"] += 1
+        found = obstore.get(self._objects, path, options={"version": version_id})
+        return found.bytes().to_bytes(), _text(found.attributes)
+
+    def stat(self, path: str, version_id: str) -> Mapping[str, str]:
+        """Returns the user metadata of one version."""
+        self.requests["head"] += 1
+        found = obstore.get(self._objects, path, options={"version": version_id, "head": True})
+        return _text(found.attributes)
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        """Yields every version under `prefix` in the order of S3's listing: by path, and the newest
+        written first for each path. Delete markers are left out."""
+        markers: dict[str, str] = {}
+        while True:
+            self.requests["list"] += 1
+            page = self._client.list_object_versions(Bucket=self.bucket, Prefix=prefix, **markers)[
+                listing.PAGE
+            ]
+            yield from page.versions
+            if not page.markers:
+                return
+            markers = page.markers
+
+    def _put(self, path: str, payload: bytes, metadata: Mapping[str, str], mode: "PutMode") -> None:
+        attributes = cast("Attributes", metadata)
+        began = time.monotonic()
+        while True:
+            self.requests["put"] += 1
+            try:
+                obstore.put(
+                    self._objects,
+                    path,
+                    payload,
+                    attributes=attributes,
+                    mode=mode,
+                    use_multipart=False,
+                )
+            except GenericError:
+                if mode == "overwrite" or time.monotonic() - began > _PATIENCE:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return
+
+
+def _text(attributes: "Attributes") -> dict[str, str]:
+    """Returns the user metadata in an object's attributes. Its names are in lowercase, while
+    obstore returns standard attributes with names such as `Content-Type`."""
+    return {name: str(value) for name, value in attributes.items() if name.islower()}

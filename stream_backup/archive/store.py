@@ -1,0 +1,50 @@
+"""The interface of an object store with versions: the seven operations that an archive uses.
+`S3Store` and `MemoryStore` implement it, and the same conformance tests run for both.
+
+Paths are complete: `PREFIX/TABLE/<md5>`. Times are whole epoch seconds, as in S3's listings.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+from stream_backup.core.version import Version
+
+
+class Current(NamedTuple):
+    """The current version of a path: its ETag in hex, for a conditional put on top of it, and its
+    user metadata."""
+
+    etag: str
+    metadata: Mapping[str, str]
+
+
+class ObjectStore(Protocol):
+    """One bucket with versioning enabled."""
+
+    requests: Counter[str]
+    """The number of requests sent so far, by kind: `list`, `get`, `head`, `put`."""
+
+    def put(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> None:
+        """Writes a new version, whether or not the path exists."""
+
+    def create(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> bool:
+        """Writes a version only if the path has no current version, or if that is a delete marker
+        (`If-None-Match: *`). Returns whether it was written."""
+
+    def replace(self, path: str, payload: bytes, metadata: Mapping[str, str], etag: str) -> bool:
+        """Writes a version only if the current version has this ETag (`If-Match`). Returns whether
+        it was written."""
+
+    def current(self, path: str) -> Current | None:
+        """Returns the current version, None when there is none or when it is a delete marker."""
+
+    def get(self, path: str, version_id: str) -> tuple[bytes, Mapping[str, str]]:
+        """Returns the payload and the user metadata of one version."""
+
+    def stat(self, path: str, version_id: str) -> Mapping[str, str]:
+        """Returns the user metadata of one version."""
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        """Yields every version under `prefix`, in order of path, and the newest written first for
+        each path. Delete markers are left out."""

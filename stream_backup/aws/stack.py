@@ -1,0 +1,106 @@
+"""The deployed stream-backup stack, found by its name in CloudFormation, and the outputs that the
+commands use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Self
+
+from botocore.exceptions import ClientError
+
+from stream_backup.errors import UsageError
+
+NAME = "stream-backup"
+"""The default name of the stack, as in `samconfig.toml`."""
+
+_REQUIRED = ("ArchiveUrl", "FunctionName", "FunctionArn")
+
+_SETTINGS = {
+    "BatchSize": "BatchSize",
+    "BatchingWindow": "MaximumBatchingWindowInSeconds",
+    "ParallelizationFactor": "ParallelizationFactor",
+    "MaximumRecordAge": "MaximumRecordAgeInSeconds",
+    "MaximumRetryAttempts": "MaximumRetryAttempts",
+}
+"""Outputs of the stack, with the parameters of CreateEventSourceMapping that they set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The outputs of a stream-backup stack.
+
+    `archive` is the archive URL. `failures` is the bucket that receives failed batches, if there is
+    one. `pattern` matches the tables whose streams the function may read: comma-separated patterns
+    with `*` and `?`, which match as in IAM. `settings` are the parameters of a new event source
+    mapping, so that it equals one from the template.
+    """
+
+    name: str
+    archive: str
+    function: str
+    function_arn: str
+    failures: str | None
+    pattern: str
+    settings: Mapping[str, int]
+
+    @property
+    def destination(self) -> str | None:
+        """The ARN of the failures bucket, in the partition of the function (`aws`, `aws-cn`, …).
+        None when there is no failures bucket."""
+        return (
+            f"arn:{self.function_arn.split(':')[1]}:s3:::{self.failures}" if self.failures else None
+        )
+
+    @classmethod
+    def of(cls, name: str, outputs: Mapping[str, str]) -> Self:
+        """Returns the stack with these outputs. Raises UsageError when an output of the
+        stream-backup template is missing."""
+        if missing := [output for output in _REQUIRED if not outputs.get(output)]:
+            raise UsageError(
+                f"Stack {name!r} has no output {missing[0]}: it is not a stream-backup stack, or it"
+                " is not deployed yet.",
+                "Pass the name of the deployed stack: --stack NAME",
+            )
+        return cls(
+            name=name,
+            archive=outputs["ArchiveUrl"],
+            function=outputs["FunctionName"],
+            function_arn=outputs["FunctionArn"],
+            failures=outputs.get("FailuresBucket") or None,
+            pattern=outputs.get("TablePattern") or "*",
+            settings={
+                name: int(outputs[output])
+                for output, name in _SETTINGS.items()
+                if outputs.get(output)
+            },
+        )
+
+    def require(self, table: str) -> None:
+        """Raises UsageError when the function's role does not allow it to read this table's
+        stream."""
+        if not any(fnmatchcase(table, pattern.strip()) for pattern in self.pattern.split(",")):
+            raise UsageError(
+                f"Stack {self.name!r} can read only tables that match {self.pattern!r}, and"
+                f" {table!r} does not match.",
+                "Deploy the stack with a TablePattern that matches the table, or pass another"
+                " stack: --stack NAME",
+            )
+
+
+def find_stack(client: Any, name: str) -> Stack | None:
+    """Returns the stack with this name, None when there is none. `client` is boto3's
+    `cloudformation` client.
+
+    Raises ClientError when the stack cannot be described, and UsageError when it is not a
+    stream-backup stack.
+    """
+    try:
+        (found,) = client.describe_stacks(StackName=name)["Stacks"]
+    except ClientError as error:
+        # The message of this error is "Stack with id NAME does not exist".
+        if error.response["Error"]["Code"] == "ValidationError":
+            return None
+        raise
+    return Stack.of(
+        name, {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+    )

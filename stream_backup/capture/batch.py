@@ -1,0 +1,148 @@
+"""Writes one batch of stream records to the archive: what the function does between event and
+answer.
+
+Each item's changes are written one after another, and items in parallel. Whatever happens, the
+answer names the first record that is not certain to be written. The stream is read again from
+there, and writing a version twice changes no restore.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any, NamedTuple
+
+from stream_backup.archive.layout import Archive, Object
+from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.archive.store import ObjectStore
+from stream_backup.core.change import Change, table_of
+from stream_backup.errors import RecordError
+
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+"""A function of an event and its context that returns a partial-batch response, as Lambda calls
+it."""
+
+RESERVE_MS = 10_000
+"""Milliseconds before the deadline from which no further put is started; half the remaining time
+where that is less."""
+
+
+@dataclass(slots=True)
+class BatchOutcome:
+    """What became of a batch. `first_failed` is the position in the batch to read again from, None
+    when everything is written; `newest` the latest second of a written change."""
+
+    changes: int = 0
+    tombstones: int = 0
+    bytes: int = 0
+    newest: int = 0
+    first_failed: int | None = None
+    errors: list[Exception] = field(default_factory=list)
+
+    def add(self, put: "_Put") -> None:
+        """Counts a change that was written."""
+        self.changes += 1
+        self.tombstones += put.object.metadata["kind"] == "remove"
+        self.bytes += len(put.object.payload)
+        self.newest = max(self.newest, put.at)
+
+    def fail(self, position: int, error: Exception | None) -> None:
+        """Notes a record that was not written; `error` is None when it was not tried."""
+        if self.first_failed is None or position < self.first_failed:
+            self.first_failed = position
+        if error:
+            self.errors.append(error)
+
+
+Report = Callable[[dict[str, Any], BatchOutcome], None]
+"""Called with the first record of a batch and what became of the batch."""
+
+
+class _Put(NamedTuple):
+    """A change to write: its position in the batch, its second, and its object. One thread prepares
+    all of them, so that the threads that put do nothing else: Python code in 64 threads costs
+    several times what it costs in one."""
+
+    position: int
+    at: int
+    store: ObjectStore
+    object: Object
+
+
+def write_batch(
+    records: Sequence[dict[str, Any]],
+    archive_of: Callable[[str], Archive],
+    pool: Executor,
+    out_of_time: Callable[[], bool],
+) -> BatchOutcome:
+    """Writes every change of `records`, in the order of the shard, to the archive of its table, by
+    the threads of `pool`. Stops at a record that cannot be parsed, at the first put that fails, and
+    when `out_of_time`; raises for none of them."""
+    whole = BatchOutcome()
+    chains: dict[str, list[_Put]] = {}
+    for position, record in enumerate(records):
+        try:
+            archive, change = archive_of(table_of(record)), Change.streamed(record)
+        except RecordError as error:
+            # What follows may be of the same item, so nothing after this record is written.
+            whole.fail(position, error)
+            break
+        made = archive.object_of(change)
+        put = _Put(position, change.stamp.at, archive.store, made)
+        chains.setdefault(made.path, []).append(put)
+    stop = Event()
+
+    def write(part: Iterable[list[_Put]]) -> tuple[list[_Put], list[tuple[int, Exception | None]]]:
+        done: list[_Put] = []
+        failed: list[tuple[int, Exception | None]] = []
+        for chain in part:
+            for put in chain:
+                if stop.is_set() or out_of_time():
+                    failed.append((put.position, None))
+                    break
+                try:
+                    put.store.put(*put.object)
+                except Exception as error:  # noqa: BLE001 - whatever it is, this record is read again
+                    stop.set()
+                    failed.append((put.position, error))
+                    break
+                done.append(put)
+        return done, failed
+
+    every = list(chains.values())
+    parts = (every[index::CONCURRENCY] for index in range(min(CONCURRENCY, len(every))))
+    for done, failed in pool.map(write, parts):
+        for put in done:
+            whole.add(put)
+        for position, reason in failed:
+            whole.fail(position, reason)
+    return whole
+
+
+def make_handler(
+    archive_of: Callable[[str], Archive], report: Report = lambda _record, _outcome: None
+) -> Handler:
+    """Returns a handler that writes to `archive_of(table name)`. `report` receives the first record
+    of each batch and what became of the batch."""
+    pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="put")
+
+    def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        records = event["Records"]
+        if not records:
+            return {"batchItemFailures": []}
+        outcome = write_batch(records, archive_of, pool, _deadline(context))
+        report(records[0], outcome)
+        if outcome.first_failed is None:
+            return {"batchItemFailures": []}
+        # A record without a sequence number gives an empty identifier, which fails the whole batch.
+        sequence = records[outcome.first_failed].get("dynamodb", {}).get("SequenceNumber", "")
+        return {"batchItemFailures": [{"itemIdentifier": sequence}]}
+
+    return handle
+
+
+def _deadline(context: Any) -> Callable[[], bool]:
+    if not hasattr(context, "get_remaining_time_in_millis"):
+        return lambda: False
+    reserve = min(RESERVE_MS, context.get_remaining_time_in_millis() / 2)
+    return lambda: bool(context.get_remaining_time_in_millis() < reserve)

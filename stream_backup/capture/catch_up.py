@@ -1,0 +1,172 @@
+"""Bringing an archive up to date: reading its stream in this process, or waiting for whoever reads
+it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from botocore.exceptions import ClientError
+
+from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.layout import Archive
+from stream_backup.aws.connection import Connection
+from stream_backup.capture.batch import make_handler
+from stream_backup.capture.follow import POLL, RETENTION, Follower, is_gone
+from stream_backup.capture.state import State, state_of
+from stream_backup.core.moment import iso
+from stream_backup.core.records import Outage, Stream
+from stream_backup.errors import IncompleteError, UsageError
+from stream_backup.progress import Progress
+
+TRIES = 6
+"""Failures in a row of the same batch after which `--once` stops; the checkpoint stays before that
+batch."""
+
+GRACE = 10
+"""Seconds for a function to write what has just changed: its batching window is one second, and its
+runs are short."""
+
+PATIENCE = 60
+"""Seconds to wait for a `follow` that makes no progress."""
+
+
+def open_follower(
+    connection: Connection, table: str, progress: Progress, stream: Stream | None = None
+) -> Follower:
+    """Returns a reader of the table's newest stream, or of the given one, that writes into the
+    archive.
+
+    Raises UsageError when the table was never enabled.
+    """
+    catalog = Catalog(connection.archive(table))
+    streams = [stream] if stream else catalog.streams()
+    if not streams:
+        raise UsageError(
+            f"{table} is not enabled in this archive.",
+            f"Run: stream-backup enable {table} --stream-only",
+        )
+    archive_of = cache(lambda name: Archive(connection.store, connection.location.prefix, name))
+    handler = make_handler(archive_of)
+    return Follower(connection.dynamodb, catalog, streams[-1], handler, progress)
+
+
+def read_older(connection: Connection, table: str, progress: Progress) -> None:
+    """Reads what is left in streams that were switched off before the newest one: they are kept for
+    24 hours."""
+    catalog = Catalog(connection.archive(table))
+    oldest = int(time.time()) - RETENTION
+    ends = catalog.recorded_ends()
+    for stream in catalog.streams()[:-1]:
+        kept = catalog.follow_checkpoint(stream.label)
+        ended = ends.get(stream.label, stream.floor)
+        if stream.reader == "follow" and not (kept and kept.drained) and ended > oldest:
+            try:
+                read(open_follower(connection, table, progress, stream), once=True)
+            except (ClientError, UsageError) as error:
+                progress.note(
+                    f"The rest of the stream of {iso(stream.floor)} cannot be read: {error}"
+                )
+
+
+def read(follower: Follower, *, once: bool) -> None:
+    """Reads while the stream is on; with `once` until it has caught up with the moment this was
+    called.
+
+    Raises UsageError when the stream is gone or in another Region, and IncompleteError when the
+    same batch fails repeatedly.
+    """
+    table, progress = follower.catalog.table, follower.progress
+    with _while_it_exists(follower):
+        try:
+            follower.start()
+            progress.note(
+                f"Reading the stream of {table} from {iso(follower.caught_up)}"
+                f"{'.' if once else '. Press Ctrl-C to stop.'}"
+            )
+            _read(follower, once=once)
+        finally:
+            if follower.started:
+                progress.note(
+                    f"Read up to {iso(follower.caught_up)}: {follower.changes:,} changes."
+                )
+
+
+def wait(connection: Connection, table: str, moment: int, progress: Progress) -> State:
+    """Returns the state once it reaches `moment`, nobody reads the stream any more, or its reader
+    has made no progress for PATIENCE seconds."""
+    progress.note(f"Waiting until the archive has caught up with {iso(moment)} …")
+    reached, moved = 0, time.monotonic()
+    while True:
+        state = state_of(connection, table)
+        latest = state.status.coverage.latest
+        if latest > reached:
+            reached, moved = latest, time.monotonic()
+        tired = time.monotonic() - moved > PATIENCE
+        if latest >= moment or not state.status.following or tired:
+            return state
+        time.sleep(0.5)
+
+
+def catch_up(connection: Connection, state: State, progress: Progress) -> State:
+    """Returns the state once the archive has everything up to the moment of this call. It waits for
+    the `follow` that is reading, or reads the stream itself where nobody does. A function that
+    keeps up has written everything after GRACE seconds; how far it has read is not known here."""
+    table, stream = state.table, state.status.stream
+    if stream and stream.reader == "follow":
+        now = state_of(connection, table).now
+        if wait(connection, table, now, progress).status.coverage.latest < now:
+            read(open_follower(connection, table, progress), once=True)
+    elif stream:
+        progress.note(f"Giving the function {GRACE} s to write the latest changes.")
+        time.sleep(GRACE)
+    return state_of(connection, table)
+
+
+@contextmanager
+def _while_it_exists(follower: Follower) -> Iterator[None]:
+    """Records the outage when the stream turns out to be gone, and says what to do."""
+    table, stream, catalog = follower.catalog.table, follower.stream, follower.catalog
+    try:
+        yield
+    except ClientError as error:
+        if not is_gone(error):
+            raise
+        here, there = follower.dynamodb.tables.meta.region_name, stream.arn.split(":")[3]
+        if here != there:
+            raise UsageError(
+                f"The stream of {table} is in Region {there}, not in {here}.",
+                f"Pass --region {there}.",
+            ) from error
+        kept = catalog.follow_checkpoint(stream.label)
+        if not (kept and kept.drained):
+            now = int(time.time())
+            gone = Outage(stream.label, follower.caught_up, now, "the stream is gone")
+            catalog.write_outage(gone)
+        raise UsageError(
+            f"The stream of {table} is gone: it was switched off, or the table was deleted, more"
+            " than 24 hours ago.",
+            "What was read is in the archive. To continue, run: "
+            f"stream-backup enable {table} --stream-only; then run a backfill.",
+        ) from error
+
+
+def _read(follower: Follower, *, once: bool) -> None:
+    try:
+        with follower.progress.task("follow", "changes") as task:
+            while not follower.drained and not (once and follower.caught_up >= follower.started):
+                before = follower.changes
+                busy = follower.round()
+                task.advance(follower.changes - before)
+                follower.checkpoint(running=True)
+                if once and follower.stuck >= TRIES:
+                    raise IncompleteError(
+                        f"A batch failed {follower.stuck} times in a row. "
+                        f"The {follower.changes:,} changes before it were written.",
+                        "The reason is above. Nothing was skipped. "
+                        "Fix the cause and run the same command again.",
+                    )
+                if not busy:
+                    time.sleep(POLL)
+    finally:
+        follower.checkpoint(running=False, force=True)

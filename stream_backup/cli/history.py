@@ -1,0 +1,67 @@
+"""`stream-backup history`."""
+
+import click
+
+from stream_backup.aws.connection import Connection
+from stream_backup.cli.console import data
+from stream_backup.cli.input import parse_key
+from stream_backup.cli.options import as_json, connected, table_argument
+from stream_backup.core.difference import plain
+from stream_backup.core.item import Value
+from stream_backup.core.moment import iso
+from stream_backup.errors import UsageError
+from stream_backup.inspect.history import Event, schema_of
+from stream_backup.inspect.history import history as history_of
+
+LONGEST = 80
+"""Characters of a value that are shown; `--json` shows all of it."""
+
+
+@click.command()
+@table_argument
+@click.argument("key")
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Only the newest N versions.")
+@as_json
+@connected
+def history(
+    connection: Connection, table: str, key: str, last: int | None, *, as_json: bool
+) -> None:
+    """Shows what happened to one item: when, what, by whom, and which attributes changed. The
+    oldest version comes first.
+
+    KEY is plain JSON, or DynamoDB JSON.
+
+    \b
+      stream-backup history orders '{"id": "order-1"}' --last 5
+      stream-backup history orders '{"pk": {"S": "user#1"}, "sk": {"N": "42"}}' --json
+    """
+    schema = schema_of(connection, table)
+    events = history_of(connection.archive(table, schema), parse_key(key, schema))
+    if not events:
+        raise UsageError(
+            f"The archive has no version of {key} in table {table!r}.",
+            "Check the key, and --archive.",
+        )
+    shown = events[-last if last else 0 :]
+    if as_json:
+        data({"table": table, "versions": [event.record() for event in shown]})
+        return
+    for event in shown:
+        _show(event)
+
+
+def _show(event: Event) -> None:
+    stamp = event.stamp
+    by = f" by {stamp.by}" if stamp.by else ""
+    until = f" (seen until {iso(stamp.seen)})" if stamp.kind == "scan" else ""
+    click.echo(f"{iso(stamp.at)}  {stamp.kind}{by}{until}")
+    if event.gap:
+        click.echo("    (a change before this one is not in the archive)")
+    if stamp.kind != "remove":
+        for path, old, new in event.changed:
+            click.echo(f"    {path}: {f'{_short(old)} → ' if old else ''}{_short(new)}")
+
+
+def _short(value: Value | None) -> str:
+    text = plain(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -1,0 +1,98 @@
+"""The options of `restore` that choose a destination, and the question before a rewind."""
+
+from dataclasses import dataclass
+
+import click
+
+from restore.destination import Destination
+from restore.file import File
+from restore.live_table import LiveTable
+from restore.new_table import NewTable, identity_of
+from restore.point import RestorePoint
+from restore.selection import Selection
+from stream_backup.aws.connection import Connection
+from stream_backup.cli.console import say
+from stream_backup.core.moment import iso
+from stream_backup.core.records import TableDescription
+from stream_backup.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """Where to restore to, as it was typed."""
+
+    into: str | None
+    in_place: bool
+    to: str | None
+    like: str | None
+    rate: float | None
+    overwrite: bool
+    incomplete_ok: bool
+    with_stream: bool
+
+    def check(self) -> None:
+        """Raises UsageError for options that contradict each other."""
+        if sum(map(bool, (self.into, self.in_place, self.to))) > 1:
+            raise UsageError("--into, --in-place and --to exclude each other.", "Choose one.")
+        ignored = {
+            "--overwrite": self.overwrite,
+            "--like": self.like,
+            "--with-stream": self.with_stream,
+            "--rate": self.rate,
+        }
+        given = [option for option, value in ignored.items() if value]
+        if self.in_place and given:
+            raise UsageError(f"{given[0]} has no meaning with --in-place.", "Leave it out.")
+        if self.to and self.to.startswith("s3://"):
+            raise UsageError(
+                "--to writes to a file on this machine, not to S3.",
+                f"--to - | aws s3 cp - {self.to}",
+            )
+        if "" in (self.into, self.to):
+            raise UsageError(
+                "--into and --to need a name.",
+                "The name is empty. If it comes from a variable, check that the variable is set.",
+            )
+
+    def destination(
+        self,
+        connection: Connection,
+        point: RestorePoint,
+        chosen: Selection,
+        description: TableDescription,
+        *,
+        ask: bool,
+    ) -> Destination:
+        """Returns the destination that these options choose."""
+        if self.in_place:
+            return LiveTable(_Question(point) if ask else None)
+        if self.to:
+            return File(self.to, self.overwrite)
+        archive = str(connection.location)
+        moment = iso(point.moment).replace(":", "").replace("-", "")
+        return NewTable(
+            name=self.into or f"{point.table}-restored-{moment}",
+            description=description,
+            identity=identity_of(archive, chosen, point, incomplete_ok=self.incomplete_ok),
+            rate=self.rate,
+            overwrite=self.overwrite,
+            stream=self.with_stream,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Asks whether the live table is to be rewound."""
+
+    point: RestorePoint
+
+    def __call__(self, puts: int, deletes: int) -> bool:
+        table, moment = self.point.table, iso(self.point.moment)
+        say(f"{table} as it was at {moment}: {puts:,} to put, {deletes:,} to delete.")
+        try:
+            return click.confirm(f"Rewind the live table {table}?", err=True)
+        except click.Abort as abort:
+            if isinstance(abort.__context__, EOFError):  # nobody can answer
+                say("")
+                return False
+            raise

@@ -1,0 +1,87 @@
+"""What a restore reports at its end: the plan, what was done, and what could not be done."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from restore.destination import Outcome
+from restore.plan import Tally
+from restore.point import RestorePoint
+from stream_backup.cli.console import data, say
+from stream_backup.core.moment import iso
+from stream_backup.errors import ArchiveError, IncompleteError
+
+LISTED = 20
+"""How many of the items that could not be restored are named."""
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """`requests` has the numbers of requests by kind: `list`, `get`, `head`. `outcome` is None for
+    a plan."""
+
+    point: RestorePoint
+    tally: Tally
+    requests: dict[str, int]
+    outcome: Outcome | None
+    in_place: bool
+
+    def show(self, *, as_json: bool) -> None:
+        """Prints the report: sentences on stderr, or JSON on stdout."""
+        if as_json:
+            data(self.record())
+            return
+        say(self._plan())
+        requests = (f"{self.requests[kind]:,} {kind.upper()}" for kind in ("list", "get", "head"))
+        say(f"{self.tally.versions:,} versions listed; {', '.join(requests)}.")
+        if self.outcome:
+            say(str(self.outcome))
+        elif not self.in_place:
+            say(
+                "This plan is for a new table or a file. Add --in-place to see what a rewind of the"
+                " live table would change."
+            )
+
+    def record(self) -> dict[str, Any]:
+        """Returns the report as a JSON object."""
+        point, tally = self.point, self.tally
+        earliest, latest = point.bounds
+        steps = {kind: tally.steps[kind] for kind in ("put", "delete", "unchanged", "absent")}
+        found = {
+            "table": point.table,
+            "moment": iso(point.moment),
+            "exact": point.epoch is not None,
+        }
+        found |= {"earliest": earliest, "latest": latest, **steps}
+        found |= {"unreadable": len(tally.unreadable), "versions_listed": tally.versions}
+        found |= {"requests": self.requests}
+        return found | (self.outcome.record() if self.outcome else {})
+
+    def _plan(self) -> str:
+        steps = self.tally.steps
+        plan = f"Plan: {self.point.table} at {iso(self.point.moment)}: {steps['put']:,}"
+        if self.in_place:
+            return (
+                f"{plan} to put, {steps['delete']:,} to delete, {steps['unchanged']:,} unchanged, "
+                f"{steps['absent']:,} existed neither then nor now."
+            )
+        return f"{plan} items to put; {steps['absent']:,} other known items did not exist then."
+
+
+def complain(tally: Tally, outcome: Outcome | None, *, incomplete_ok: bool) -> None:
+    """Raises what went wrong, the worst first; returns when nothing did."""
+    left = outcome.left if outcome else ()
+    for line in left[:LISTED]:
+        say(f"  {line}")
+    for error in tally.unreadable[:LISTED]:
+        say(f"  {error}")
+    if tally.unreadable and not incomplete_ok:
+        raise ArchiveError(
+            f"{len(tally.unreadable)} items have a version in the archive that cannot be read. "
+            "They were not restored.",
+            "They are listed above. Everything else is as reported.",
+        )
+    if left:
+        raise IncompleteError(
+            f"{len(left)} items are not as they were at that moment.",
+            "They are listed above with the reason. Run the same command again to resume.",
+        )

@@ -1,1 +1,0 @@
-"""One module a command of `stream-backup`; the backfill and the restore bring their own."""

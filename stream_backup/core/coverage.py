@@ -1,0 +1,183 @@
+"""Coverage: the moments that the archive can restore exactly, computed from the records under
+`meta/`.
+
+History is complete only while one stream of one table is read without a gap, and only from the end
+of the first complete backfill on: before that, an item without a version may still have existed.
+Each stream, and each stretch of a stream after an outage, can therefore have one epoch:
+
+    floor   versions stamped before it do not count, so data of an earlier table with the same name
+            is never restored
+    start   the earliest exact moment: the end of the first complete backfill
+    end     the latest exact moment; None while the stream is on and read
+
+Changes in a failed batch are a hole: from the first of them on, no moment of their epoch is exact
+until they are redriven. A moment in a hole, between two epochs, or outside every epoch is refused.
+This module reads no clock and no store.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import NamedTuple
+
+from stream_backup.core.moment import iso
+from stream_backup.core.records import Outage, Run, Stream
+from stream_backup.errors import CoverageError
+
+_OVERRIDE = "or pass --incomplete-ok to use the versions that exist; the result may not be exact."
+
+
+class Hole(NamedTuple):
+    """Changes of this stream in a failed batch, stamped from `since` to `until`, in epoch seconds.
+    They are not in the archive yet, but are not lost."""
+
+    stream: str
+    since: int
+    until: int
+
+
+class Epoch(NamedTuple):
+    """A period of exact moments of one stream, given by its label; the module describes `floor`,
+    `start` and `end`, in epoch seconds."""
+
+    stream: str
+    floor: int
+    start: int
+    end: int | None
+
+    def holds(self, moment: int, latest: int) -> bool:
+        """Returns whether `moment` is in the epoch, regardless of holes. `latest` is the end of an
+        epoch that has none yet."""
+        return self.start <= moment <= (latest if self.end is None else self.end)
+
+
+class Stretch(NamedTuple):
+    """A part of one stream without an outage. A complete backfill in it makes it an epoch.
+
+    `healed_from` is the second in which the previous outage ended, None at the beginning of the
+    stream. `end` is the last second of the stretch, None while the stream is on and read.
+    """
+
+    stream: Stream
+    healed_from: int | None
+    end: int | None
+
+
+def stretches(
+    streams: Iterable[Stream], ends: Mapping[str, int], outages: Iterable[Outage]
+) -> list[Stretch]:
+    """Returns the stretches of `streams` in order of time. `ends` has the recorded end of a stream
+    by its label.
+
+    A stream that has a successor but no recorded end ends at its own beginning, because no record
+    proves that it was read any further.
+    """
+    ordered = sorted(streams, key=lambda stream: stream.floor)
+    found = []
+    for stream, successor in zip_longest(ordered, ordered[1:]):
+        end = ends.get(stream.label, stream.floor if successor else None)
+        if end is not None and successor:
+            end = min(end, successor.floor - 1)
+        healed_from = None
+        for outage in sorted(outage for outage in outages if outage.stream == stream.label):
+            found.append(
+                Stretch(
+                    stream, healed_from, outage.since if end is None else min(end, outage.since)
+                )
+            )
+            healed_from = max(outage.until, healed_from or 0)
+        found.append(Stretch(stream, healed_from, end))
+    return found
+
+
+def epochs(pieces: Iterable[Stretch], runs: Iterable[Run]) -> list[Epoch]:
+    """Returns the epochs in order of time. Each stretch is an epoch from the end of its first
+    complete backfill on; a stretch without a complete backfill has no epoch."""
+    complete = sorted((run for run in runs if run.complete), key=lambda run: run.answered)
+    found = []
+    for stream, healed_from, end in pieces:
+        since = max(stream.floor, healed_from or stream.floor)
+        for run in complete:
+            fits = run.stream == stream.label and run.floor >= since
+            if fits and (end is None or run.answered <= end):
+                floor = stream.floor if healed_from is None else run.floor
+                found.append(Epoch(stream.label, floor, run.answered, end))
+                break
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The exact moments of one table: its epochs in order of time, less their holes. `latest` is
+    the last exact moment of an epoch that has no end yet: the second up to which the stream has
+    certainly been read."""
+
+    epochs: tuple[Epoch, ...]
+    latest: int
+    holes: tuple[Hole, ...] = ()
+
+    def epoch_at(self, moment: int) -> Epoch | None:
+        """Returns the epoch in which `moment` is exact, None when it is not exact."""
+        return next(
+            (epoch for epoch in self.epochs if epoch.start <= moment <= self.end_of(epoch)), None
+        )
+
+    def end_of(self, epoch: Epoch) -> int:
+        """Returns the last exact moment of an epoch. It is before the start of the epoch when no
+        moment of it is exact."""
+        end = self.latest if epoch.end is None else epoch.end
+        return min([end, *(hole.since - 1 for hole in self.holes_in(epoch))])
+
+    def holes_in(self, epoch: Epoch) -> list[Hole]:
+        """Returns the holes that affect this epoch. Changes stamped before its floor do not count
+        in it, so a hole that ends before the floor does not affect it."""
+        return [
+            hole for hole in self.holes if hole.stream == epoch.stream and hole.until >= epoch.floor
+        ]
+
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """The earliest and the latest exact moment of the newest epoch, None when there is no
+        epoch. The latest is before the earliest when no moment of the epoch is exact."""
+        if not self.epochs:
+            return None
+        newest = self.epochs[-1]
+        return newest.start, self.end_of(newest)
+
+    def require(self, moment: int, table: str) -> Epoch:
+        """Returns the epoch in which `moment` is exact. Raises CoverageError when it is not exact,
+        with the exact moments of `table` and a hint that names the command to run."""
+        if epoch := self.epoch_at(moment):
+            return epoch
+        if not self.epochs:
+            raise CoverageError(
+                f"The archive of {table} covers no moment yet: no backfill was completed while the"
+                " stream was on.",
+                f"Run: stream-backup backfill {table}; {_OVERRIDE}",
+            )
+        raise CoverageError(
+            f"{iso(moment)} is outside the coverage of {table}: the archive is exact"
+            f" {self._spans()}.",
+            f"{self._remedy(moment, table)}; {_OVERRIDE}",
+        )
+
+    def _remedy(self, moment: int, table: str) -> str:
+        """Returns what to do about a moment that is not exact, without a final period."""
+        torn = next((epoch for epoch in self.epochs if epoch.holds(moment, self.latest)), None)
+        if torn:
+            since = iso(min(hole.since for hole in self.holes_in(torn)))
+            return (
+                f"Failed batches contain changes from {since} on that are not in the archive yet."
+                f" Run: stream-backup redrive {table}"
+            )
+        if self.epochs[-1].end is None and moment > self.latest:
+            return (
+                f"The stream has been read up to {iso(self.latest)}. Wait until the function has"
+                f" read further. Without a function, run: stream-backup follow {table} --once"
+            )
+        return "Choose a moment within the coverage"
+
+    def _spans(self) -> str:
+        spans = [(epoch.start, self.end_of(epoch)) for epoch in self.epochs]
+        exact = [f"from {iso(start)} to {iso(end)}" for start, end in spans if end >= start]
+        return ", and ".join(exact) or "at no moment yet"

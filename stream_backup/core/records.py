@@ -1,0 +1,164 @@
+"""The records that an archive keeps under `meta/` about its own history, and the live table they
+are compared with.
+
+Each record is a frozen value: `of` reads it from its JSON object and `record` returns that object
+again. Times are whole seconds inside and ISO-8601 with a `Z` in the JSON. `archive/catalog.py` is
+the only module that stores them.
+"""
+
+from collections.abc import Mapping as Object
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+from stream_backup.core.moment import from_iso, iso
+
+ReaderKind = Literal["function", "follow"]
+"""Who reads a stream: the deployed Lambda function, or the command `follow`."""
+
+
+class Record:
+    """A dataclass whose fields are the members of a JSON object. `of` raises KeyError, TypeError or
+    ValueError when the object is not such a record."""
+
+    __slots__ = ()
+
+    TIMES: ClassVar[tuple[str, ...]] = ()
+    """The fields that are seconds inside and ISO-8601 in JSON."""
+
+    @classmethod
+    def of(cls, record: Object[str, Any]) -> Self:
+        """Reads the record from its JSON object; members that are not known here are ignored."""
+        known = {field.name: record[field.name] for field in fields(cls)}  # type: ignore[arg-type]
+        return cls(**known | {name: from_iso(known[name]) for name in cls.TIMES})
+
+    def record(self) -> dict[str, Any]:
+        """Returns the record as a JSON object."""
+        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
+        times = {name: iso(getattr(self, name)) for name in self.TIMES}
+        return {name: getattr(self, name) for name in names} | times
+
+
+@dataclass(frozen=True, slots=True)
+class Stream(Record):
+    """A stream as `enable` found it. `floor` is the second in which it was created; `empty` says
+    that the archive held no item then; `recorded` is when it was enabled."""
+
+    label: str
+    arn: str
+    table_id: str
+    floor: int
+    empty: bool
+    reader: ReaderKind
+    recorded: int
+
+    TIMES: ClassVar = ("floor", "recorded")
+
+
+@dataclass(frozen=True, slots=True)
+class End(Record):
+    """The end of a stream that was switched off or replaced: `end` is the last second in which it
+    was certainly on."""
+
+    end: int
+    reason: str
+
+    TIMES: ClassVar = ("end",)
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Record):
+    """A backfill: the floor of its epoch, and the seconds between which it read the table, in the
+    table's own time. `counts` has its number of segments and, once it ended, what it read and
+    wrote."""
+
+    name: str
+    stream: str
+    floor: int
+    asked: int
+    answered: int
+    complete: bool
+    counts: Object[str, int]
+
+    TIMES: ClassVar = ("floor", "asked", "answered")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Outage(Record):
+    """Changes of this stream after `since` and up to `until` may be lost."""
+
+    stream: str
+    since: int
+    until: int
+    reason: str
+
+    TIMES: ClassVar = ("since", "until")
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping(Record):
+    """An event source mapping that reads a stream: `stream` is the stream's label, `failures` the
+    bucket that receives its failed batches."""
+
+    uuid: str
+    stream: str
+    function: str
+    failures: str | None
+    recorded: int
+
+    TIMES: ClassVar = ("recorded",)
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveRecord(Record):
+    """A redrive: what it wrote, and by how many seconds its versions may be later than a stream
+    delivers."""
+
+    name: str
+    lateness: int
+    last: int
+    batches: int
+    changes: int
+    reasserted: int
+
+    TIMES: ClassVar = ("last",)
+
+
+@dataclass(frozen=True, slots=True)
+class TableDescription:
+    """A table's settings as they are kept, so that a deleted table can be created again:
+    DescribeTable's `Table` in wire form, DescribeTimeToLive's answer, the tags, and whether
+    point-in-time recovery is on."""
+
+    table: dict[str, Any]
+    time_to_live: dict[str, Any]
+    tags: tuple[dict[str, str], ...]
+    point_in_time_recovery: bool
+
+    @classmethod
+    def of(cls, record: Object[str, Any]) -> Self:
+        """Reads a description from its JSON object."""
+        if not isinstance(record["Table"], dict):
+            raise TypeError("it does not describe a table")
+        return cls(
+            table=record["Table"],
+            time_to_live=record.get("TimeToLive", {}),
+            tags=tuple(record.get("Tags", ())),
+            point_in_time_recovery=bool(record.get("PointInTimeRecovery", False)),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Returns the description as a JSON object."""
+        return {
+            "Table": self.table,
+            "TimeToLive": self.time_to_live,
+            "Tags": list(self.tags),
+            "PointInTimeRecovery": self.point_in_time_recovery,
+        }
+
+
+class Live(NamedTuple):
+    """The table as DescribeTable shows it now. `label` is that of the stream that is on, None when
+    no stream is on."""
+
+    description: dict[str, Any]
+    label: str | None

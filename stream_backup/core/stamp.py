@@ -1,0 +1,80 @@
+"""The stamp of a version: when the item had this value, how the version ranks among the others, and
+what produced it. The stamp is stored in S3 user metadata.
+
+`at` and `seen` are whole epoch seconds, and the item had the value at some instant between them. A
+streamed change happens at one instant, so the two are equal. A scan is requested at one instant and
+answered at a later one, and each item had its value at some instant in between.
+
+Stamps rank by `(at, sequence)`. A scan has sequence 0, so every streamed change of the same second
+ranks above it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Self, cast, get_args
+
+FORMAT = "1"
+"""The version of the archive format that this release reads and writes (`docs/format.md`)."""
+
+Kind = Literal["insert", "modify", "remove", "scan"]
+"""What produced a version: a record of a stream, or the scan of a backfill."""
+
+_KINDS = frozenset(get_args(Kind))
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The stamp of one version.
+
+    `at` and `seen` are epoch seconds, `sequence` is the stream's SequenceNumber or 0 for a scan.
+    `by` is who made the change, if the stream records it: `ttl` for an item that expired. `before`
+    is the MD5 of the canonical old image, if the stream has it; a lost change is detected when it
+    does not match the version before.
+    """
+
+    at: int
+    sequence: int
+    seen: int
+    kind: Kind
+    by: str | None = None
+    before: str | None = None
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """The order of versions: of two versions of an item, the one with the higher rank is
+        later."""
+        return self.at, self.sequence
+
+    def metadata(self) -> dict[str, str]:
+        """Returns the stamp as S3 user metadata, names and values in ASCII."""
+        found = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "at": str(self.at),
+            "sequence": str(self.sequence),
+            "seen": str(self.seen),
+        }
+        if self.by is not None:
+            found["by"] = self.by
+        if self.before is not None:
+            found["before"] = self.before
+        return found
+
+    @classmethod
+    def of(cls, metadata: dict[str, str]) -> Self:
+        """Returns the stamp in S3 user metadata. Raises ValueError when it is not in format 1."""
+        try:
+            if metadata["format"] != FORMAT:
+                raise ValueError(f"format {metadata['format']!r} is unknown to this release")
+            kind = metadata["kind"]
+            if kind not in _KINDS:
+                raise ValueError(f"kind {kind!r} is unknown")
+            return cls(
+                at=int(metadata["at"]),
+                sequence=int(metadata["sequence"]),
+                seen=int(metadata["seen"]),
+                kind=cast(Kind, kind),
+                by=metadata.get("by"),
+                before=metadata.get("before"),
+            )
+        except KeyError as error:
+            raise ValueError(f"its metadata has no {error.args[0]!r}") from error

@@ -1,0 +1,17 @@
+"""A version of an object as S3 lists it."""
+
+from typing import NamedTuple
+
+
+class Version(NamedTuple):
+    """One entry of a listing. It has no metadata, so its stamp is not known.
+
+    `written` is S3's time in epoch seconds, `size` is in bytes. `etag` is hex without quotes; in a
+    bucket encrypted with SSE-S3 it is the MD5 of the payload.
+    """
+
+    path: str
+    version_id: str
+    written: int
+    size: int
+    etag: str

@@ -1,0 +1,87 @@
+"""What happened to one item: its versions in order, and what each of them changed."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.aws.connection import Connection
+from stream_backup.aws.table import look_up
+from stream_backup.core.change import Change
+from stream_backup.core.difference import Difference, differences
+from stream_backup.core.item import Item, decode, digest
+from stream_backup.core.key import KeySchema
+from stream_backup.core.moment import iso
+from stream_backup.core.stamp import Stamp
+from stream_backup.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One version of an item. `item` is empty after a removal; `gap` says that a change before this
+    one is not in the archive."""
+
+    stamp: Stamp
+    gap: bool
+    changed: tuple[Difference, ...]
+    item: Item
+
+    def record(self) -> dict[str, Any]:
+        """Returns the event as a JSON object."""
+        stamp = self.stamp
+        return {
+            "at": iso(stamp.at),
+            "kind": stamp.kind,
+            "by": stamp.by,
+            "sequence": str(stamp.sequence),
+            "seen": iso(stamp.seen),
+            "gap": self.gap,
+            "changed": [list(each) for each in self.changed],
+            "item": self.item or None,
+        }
+
+
+def history(archive: Archive, key: Item) -> list[Event]:
+    """Returns what happened to the item with this key, the oldest first. Raises ArchiveError for an
+    unreadable version."""
+    with ThreadPoolExecutor(CONCURRENCY) as pool:
+        found = list(pool.map(archive.read, archive.history(key).versions))
+    # A change counts once, however often it was written.
+    unique = {(change.stamp.rank, change.stamp.seen, change.body): change for change in found}
+    order = sorted(unique.values(), key=lambda change: (change.stamp.rank, change.stamp.seen))
+    return _events(order)
+
+
+def schema_of(connection: Connection, table: str, label: str | None = None) -> KeySchema:
+    """Returns the table's key schema, from the archive's own description, or from the live table
+    where there is none.
+
+    Raises UsageError when neither knows it.
+    """
+    if found := Catalog(connection.archive(table)).description(label):
+        return KeySchema.of(found.table)
+    live, _ = look_up(connection.dynamodb, table)
+    if live is None:
+        raise UsageError(
+            f"Neither the archive nor AWS has a table {table!r}.",
+            "Check its name, --archive and --region.",
+        )
+    return KeySchema.of(live.description)
+
+
+def _events(changes: Sequence[Change]) -> list[Event]:
+    found = []
+    before: Item = {}
+    streamed: str | None = None  # the digest of what the last streamed change left
+    for change in changes:
+        now = decode(change.body) if change.body else {}
+        stamp = change.stamp
+        gap = bool(stamp.before and streamed and stamp.before != streamed)
+        found.append(Event(stamp, gap, tuple(differences(before, now)), now))
+        before = now
+        if stamp.sequence:
+            streamed = digest(change.body) if change.body else None
+    return found

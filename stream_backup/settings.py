@@ -1,0 +1,10 @@
+"""The environment variables this project reads, by name."""
+
+ARCHIVE = "STREAM_BACKUP_ARCHIVE"
+"""The archive, like `s3://my-backups/production`: of the function and of every command."""
+
+REGION = "STREAM_BACKUP_REGION"
+"""The bucket's Region, where that is not the function's own."""
+
+STACK = "STREAM_BACKUP_STACK"
+"""The name of the deployed stack."""

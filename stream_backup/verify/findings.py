@@ -1,0 +1,48 @@
+"""What a verification has found so far."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import NamedTuple
+
+LISTED = 20
+"""How many keys of each kind are named."""
+
+WRONG = ("differs", "missing", "extra", "unreadable")
+NAMED = (*WRONG, "busy")
+
+
+class Example(NamedTuple):
+    """A row that is not equal. `key` is empty where it is unknown: the row is gone, and its version
+    cannot be read."""
+
+    kind: str
+    key: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """The counts are exact; `examples` are the first of each kind that were found. Thread-safe."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    versions: int = 0
+    examples: list[Example] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+
+    def listed(self, versions: int) -> None:
+        """Counts versions that were listed."""
+        with self._lock:
+            self.versions += versions
+
+    def found(self, kind: str, key: str = "", reason: str = "") -> None:
+        """Counts a row, and keeps its key if it is one of the first of its kind."""
+        with self._lock:
+            self.counts[kind] += 1
+            if kind in NAMED and self.counts[kind] <= LISTED:
+                self.examples.append(Example(kind, key, reason))
+
+    @property
+    def wrong(self) -> int:
+        """The number of rows that differ or cannot be read."""
+        return sum(self.counts[kind] for kind in WRONG)

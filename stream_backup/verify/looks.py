@@ -1,0 +1,222 @@
+"""Comparisons of table and archive: first of every row, by the listing, and again of those that
+differ.
+
+A row whose ETag in the listing is the MD5 of what was scanned needs no request of its own. Of the
+others the versions are read. Where they still differ, the row is read again and its history is
+listed and read again, until it is clear that no change was merely on its way.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import groupby
+from threading import Event
+from typing import Any
+
+from stream_backup.archive.layout import Archive, History
+from stream_backup.archive.slices import SLICES, run_slices
+from stream_backup.aws.capacity import ReadBudget
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.capture.catch_up import GRACE
+from stream_backup.core.as_of import item_at
+from stream_backup.core.item import digest, encode
+from stream_backup.core.key import key_json
+from stream_backup.core.time_rule import FOREVER
+from stream_backup.errors import ArchiveError
+from stream_backup.verify.compare import (
+    Pair,
+    Patience,
+    Row,
+    Suspect,
+    depth,
+    listed_equal,
+    paired,
+    weigh,
+)
+from stream_backup.verify.findings import Findings
+from stream_backup.verify.rows import Rows, SuspectSpool
+
+CHUNK = 100
+"""Items of each slice whose versions are read at the same time."""
+
+PAUSE, LONGEST_PAUSE = 1.0, 4.0
+"""Seconds between two rounds: twice as many each time, up to the longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """`floor` is that of the epoch that holds the present, `lateness` that of `item_at`; `stop`
+    ends it early."""
+
+    dynamodb: DynamoDB
+    archive: Archive
+    pool: Executor
+    budget: ReadBudget
+    stop: Event
+    findings: Findings
+    floor: int
+    lateness: int = 0
+
+    def compare(self, rows: Rows, reached: Callable[[str], None]) -> list[SuspectSpool]:
+        """Compares every row with the listing and returns the rows that are left open, slice by
+        slice. Calls `reached` with each name."""
+        return run_slices(
+            lambda part: SuspectSpool(self._walk(part, rows.of(part), reached)), SLICES, self.stop
+        )
+
+    def settle(
+        self,
+        spools: list[SuspectSpool],
+        rows: int,
+        grace: float,
+        judged: Callable[[], None],
+    ) -> None:
+        """Compares the rows that were left open again until all are judged; calls `judged` for
+        each. Closes the spools."""
+        digits, pause = depth(rows + self.findings.versions), PAUSE
+        patience = Patience(grace, time.monotonic() + grace + 2 * GRACE)
+        while any(spool.count for spool in spools):
+            spools = self._round(spools, digits, patience, judged)
+            if any(spool.count for spool in spools):
+                time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        for spool in spools:
+            spool.close()
+
+    def _round(
+        self,
+        spools: list[SuspectSpool],
+        digits: int,
+        patience: Patience,
+        judged: Callable[[], None],
+    ) -> list[SuspectSpool]:
+        left = dict(zip(SLICES, spools, strict=True))
+        try:
+            return run_slices(
+                lambda part: SuspectSpool(self._again(left[part], digits, patience, judged)),
+                SLICES,
+                self.stop,
+            )
+        finally:
+            for spool in spools:
+                spool.close()
+
+    def _walk(
+        self, part: str, rows: Iterable[Row], reached: Callable[[str], None]
+    ) -> Iterator[Suspect]:
+        for chunk in self._open(part, rows, reached):
+            yield from filter(None, self.pool.map(self._first, chunk))
+
+    def _open(
+        self, part: str, rows: Iterable[Row], reached: Callable[[str], None]
+    ) -> Iterator[list[Pair]]:
+        """Yields what the listing alone does not answer, in order of name."""
+        chunk: list[Pair] = []
+        for pair in paired(rows, self.archive.histories(part)):
+            if self.stop.is_set():
+                return
+            self.findings.listed(len(pair.history.versions) if pair.history else 0)
+            reached(pair.name)
+            if not listed_equal(pair, self.floor, self.lateness):
+                chunk.append(pair)
+            elif pair.row:
+                self.findings.found("equal")
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+        yield chunk
+
+    def _first(self, pair: Pair) -> Suspect | None:
+        """Reads what the listing does not show: where contents differ, where a content came back,
+        or where ETags are not MD5s."""
+        try:
+            archived, key = self._answer(pair.history)
+        except ArchiveError as error:
+            self.findings.found("unreadable", pair.row.key if pair.row else "", str(error))
+            return None
+        live = pair.row.digest if pair.row else None
+        if archived == live:
+            self.findings.found("equal" if live else "gone")
+            return None
+        return Suspect(
+            pair.name,
+            pair.row.key if pair.row else key,
+            (live,),
+            _newest(pair.history),
+            time.monotonic(),
+        )
+
+    def _again(
+        self,
+        suspects: Iterable[Suspect],
+        digits: int,
+        patience: Patience,
+        judged: Callable[[], None],
+    ) -> Iterator[Suspect]:
+        for prefix, found in groupby(suspects, lambda suspect: suspect.name[:digits]):
+            if self.stop.is_set():
+                return
+            group = list(found)
+            names = {suspect.name for suspect in group}
+            live = list(self.pool.map(self._live, group))  # before the archive, which comes later
+            histories = {
+                history.name: history
+                for history in self.archive.histories(prefix)
+                if history.name in names
+            }
+
+            def judge(
+                suspect: Suspect, live: str | None, histories: dict[str, History] = histories
+            ) -> Suspect | None:
+                return self._judge(suspect, live, histories.get(suspect.name), patience)
+
+            for left in self.pool.map(judge, group, live):
+                if left:
+                    yield left
+                else:
+                    judged()
+
+    def _judge(
+        self, suspect: Suspect, live: str | None, history: History | None, patience: Patience
+    ) -> Suspect | None:
+        try:
+            archived, _ = self._answer(history)
+        except ArchiveError as error:
+            self.findings.found("unreadable", suspect.key, str(error))
+            return None
+        verdict = weigh(suspect, live, archived, _newest(history), time.monotonic(), patience)
+        if isinstance(verdict, Suspect):
+            return verdict
+        self.findings.found(verdict, suspect.key)
+        return None
+
+    def _live(self, suspect: Suspect) -> str | None:
+        """Returns the MD5 of the row's present content, None when there is no row."""
+        request: dict[str, Any] = {
+            "TableName": self.archive.table,
+            "Key": json.loads(suspect.key),
+            "ConsistentRead": True,
+        }
+        answer = self.dynamodb.call("get_item", request | {"ReturnConsumedCapacity": "TOTAL"}).data
+        self.stop.wait(
+            self.budget.spend(answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0))
+        )
+        return digest(encode(answer["Item"])) if "Item" in answer else None
+
+    def _answer(self, history: History | None) -> tuple[str | None, str]:
+        """Returns the MD5 of the item's present content according to the archive, and its key where
+        a version was read."""
+        found = (
+            item_at(history.versions, FOREVER, self.floor, self.archive.read, self.lateness)
+            if history
+            else None
+        )
+        if found is None:
+            return None, ""
+        return None if found.body is None else digest(found.body), key_json(found.key)
+
+
+def _newest(history: History | None) -> str:
+    return history.versions[0].version_id if history else ""
