@@ -22,7 +22,7 @@ from stream_backup.aws.table import describe, require
 from stream_backup.core.coverage import Stretch, epochs
 from stream_backup.core.moment import iso
 from stream_backup.core.records import Run, Stream
-from stream_backup.core.time_rule import scan_interval
+from stream_backup.core.time_rule import on_until, scan_interval
 from stream_backup.errors import ArchiveError, IncompleteError, UsageError
 
 NO_STREAM = ""
@@ -79,7 +79,7 @@ class Backfill:
         label = stream.label if stream else NO_STREAM
         if unfinished := self._unfinished(catalog, label, since):
             return unfinished, True
-        while scan_interval(now, now).at < since and stretch and stretch.healed_from is not None:
+        while stretch and scan_interval(now, now).at < since:
             # A change that comes after the first page must not be stamped before the floor.
             time.sleep(0.5)
             _, now = require(self.dynamodb, table)
@@ -115,14 +115,19 @@ class Backfill:
         """Scans every segment; returns the run as it is then recorded, and its counts.
 
         Raises IncompleteError or ArchiveError when items could not be written: resuming reads them
-        again.
+        again. Raises UsageError when a run without a stream finds that the stream was enabled
+        meanwhile.
         """
-        catalog = Catalog(self.archive)
+        catalog, table = Catalog(self.archive), self.archive.table
         kept = catalog.segment_checkpoints(run.name)
-        _, asked = require(self.dynamodb, self.archive.table)
-        streams = catalog.streams()
-        stream = next((stream for stream in streams if stream.label == run.stream), None)
-        empty = bool(stream and stream.empty and run.floor == stream.floor)
+        streams = {stream.label: stream for stream in catalog.streams()}
+        live, asked = require(self.dynamodb, table)
+        if run.stream == NO_STREAM and live.label in streams:
+            raise UsageError(
+                f"The stream of {table} was enabled meanwhile.",
+                f"Run: stream-backup backfill {table}",
+            )
+        empty = self._is_empty(catalog, run, streams.get(run.stream))
         numbers = range(run.counts["segments"])
         share = Share(run, empty, asked, {number: kept.get(number) for number in numbers})
         budget = ReadBudget(self.units)
@@ -132,13 +137,25 @@ class Backfill:
             whole = share.scan(self.dynamodb, self.archive, budget, self.stop, self.progress)
         return self._finish(catalog, run, whole), whole
 
+    def _is_empty(self, catalog: Catalog, run: Run, stream: Stream | None) -> bool:
+        """Whether the archive certainly has no version that is stamped before the floor.
+
+        A run without a stream may have saved such versions after `enable` found the archive empty.
+        It records itself before it looks for a stream, and `enable` records the stream before this
+        is called, so one of the two finds the other.
+        """
+        if stream is None or not stream.empty or run.floor != stream.floor:
+            return False
+        return not any(each.stream == NO_STREAM for each in catalog.runs())
+
     def _finish(self, catalog: Catalog, run: Run, counts: Counts) -> Run:
         table = self.archive.table
         live, now = require(self.dynamodb, table)
         done = not counts.failed and not self.stop.is_set()
         complete = done and run.stream in (NO_STREAM, live.label)
         recorded = {"segments": run.counts["segments"]} | counts.record()
-        answered = scan_interval(now, now).seen if run.stream else now
+        # The hosts that answered the pages may have had other clocks than the last one.
+        answered = max(counts.seen, scan_interval(now, now).seen) if run.stream else now
         run = replace(run, answered=answered, complete=complete, counts=recorded)
         catalog.write_run(run)
         if counts.failures:
@@ -157,9 +174,19 @@ class Backfill:
         return run
 
 
-def wait_for_start(dynamodb: DynamoDB, table: str, run: Run) -> None:
-    """Returns when the second in which the run's coverage starts is over on AWS's clock."""
-    while require(dynamodb, table)[1] <= run.answered:
+def confirm(dynamodb: DynamoDB, archive: Archive, run: Run) -> Run:
+    """Returns the run, recorded as a witness, once it is certain that its stream was on in the
+    second in which its coverage starts. Otherwise that second could not be restored any more if the
+    table were deleted before its next change. Returns it unchanged if the stream is off by then."""
+    while True:
+        live, now = require(dynamodb, archive.table)
+        if live.label != run.stream:
+            return run
+        witness = on_until(now)
+        if witness >= run.answered:
+            run = replace(run, witness=witness)
+            Catalog(archive).write_run(run)
+            return run
         time.sleep(0.5)
 
 
@@ -167,7 +194,7 @@ def _stretch(catalog: Catalog, stream: Stream | None) -> Stretch | None:
     """The last stretch of a stream, which the run may turn into an epoch."""
     if stream is None:
         return None
-    return [piece for piece in catalog.stretches() if piece.stream == stream][-1]
+    return [piece for piece in catalog.stretches() if piece.stream.label == stream.label][-1]
 
 
 def _floor(catalog: Catalog, stretch: Stretch, asked: int) -> int:

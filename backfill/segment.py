@@ -21,6 +21,7 @@ from stream_backup.core.change import Change
 from stream_backup.core.checkpoints import SegmentCheckpoint
 from stream_backup.core.item import Item
 from stream_backup.core.records import Run
+from stream_backup.core.time_rule import scan_interval
 from stream_backup.errors import ArchiveError
 
 STALE = 600
@@ -34,13 +35,14 @@ LISTED = 20
 @dataclass(slots=True)
 class Counts:
     """What a scan did: items read, written, already in the archive (`existing`) and failed, and the
-    first errors."""
+    first errors. `seen` is the latest second that a page can be of."""
 
     read: int = 0
     written: int = 0
     existing: int = 0
     failed: int = 0
     failures: list[Exception] = field(default_factory=list)
+    seen: int = 0
 
     def add(self, other: "Counts") -> None:
         """Adds what another part of the scan did."""
@@ -49,6 +51,7 @@ class Counts:
         self.existing += other.existing
         self.failed += other.failed
         self.failures = (self.failures + other.failures)[:LISTED]
+        self.seen = max(self.seen, other.seen)
 
     @classmethod
     def of(cls, checkpoint: SegmentCheckpoint | None) -> "Counts":
@@ -56,10 +59,20 @@ class Counts:
         if checkpoint is None:
             return cls()
         kept = checkpoint.counts
-        return cls(kept["read"], kept["written"], kept["already_there"], kept["failed"])
+        return cls(
+            kept["read"],
+            kept["written"],
+            kept["already_there"],
+            kept["failed"],
+            seen=kept.get("seen", 0),  # an earlier release kept none
+        )
+
+    def checkpoint(self) -> dict[str, int]:
+        """Returns the counts as a segment keeps them until the run ends."""
+        return self.record() | {"seen": self.seen}
 
     def record(self) -> dict[str, int]:
-        """Returns the counts as they are stored."""
+        """Returns the counts as they are stored with the run."""
         return {
             "read": self.read,
             "written": self.written,
@@ -98,7 +111,7 @@ class Segment:
             self.progress(counts)
             if counts.failed or counts.read < len(page.items):
                 return whole
-            self.save(self.number, SegmentCheckpoint(page.following, whole.record()))
+            self.save(self.number, SegmentCheckpoint(page.following, whole.checkpoint()))
         return whole
 
     def _pages(self, start: Item | None, asked: int) -> Iterator[tuple[ScanPage, int]]:
@@ -123,7 +136,7 @@ class Segment:
         floor = self.run.floor
         scanned = (Change.scanned(item, schema, asked, answered, floor) for item in items)
         rows = [self.archive.object_of(change) for change in scanned]
-        whole = Counts()
+        whole = Counts(seen=scan_interval(asked, answered).seen)
         parts = (rows[index::CONCURRENCY] for index in range(min(CONCURRENCY, len(rows))))
         for done in self.pool.map(self._put, parts):
             whole.add(done)

@@ -24,10 +24,7 @@ PLAIN = {
     ): "the rows, and the settings from which the table can be recreated",
     ("BackfillPolicy", "WriteVersions"): "puts rows if nothing newer exists, and records the run",
     ("BackfillPolicy", "EncryptAndDecrypt"): "the archive is encrypted with your key",
-    (
-        "RestorerPolicy",
-        "SeeBucket",
-    ): "a bucket without versioning has no history, and is refused",
+    ("WatcherPolicy", "EncryptAndDecrypt"): "the archive is encrypted with your key",
     ("RestorerPolicy", "ListVersions"): "a restore is computed from the listing of versions",
     (
         "RestorerPolicy",

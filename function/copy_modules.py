@@ -1,5 +1,6 @@
-"""Copies the handler and every module of this project that it imports into the deployment package,
-whose directory is the first argument."""
+"""Copies the module of a function and every module of this project that it imports into the
+deployment package, whose directory is the first argument. The second is the name of the module, the
+handler by default."""
 
 import ast
 import shutil
@@ -38,7 +39,7 @@ def _file(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    for path in closure():
+    for path in closure(*sys.argv[2:]):
         target = Path(sys.argv[1]) / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / path, target)

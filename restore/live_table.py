@@ -41,7 +41,8 @@ class LiveTable:
     def planner(self, chosen: Selection, point: RestorePoint, *, counting: bool) -> Planner:  # noqa: ARG002
         """Returns the plan that compares the moment with the present."""
         archive, floors = chosen.archive, (point.floor, point.floor_now)
-        return Rewind(archive, point.moment, *floors, point.lateness)
+        exact = point.epoch is not None
+        return Rewind(archive, point.moment, *floors, point.lateness, exact)
 
     def execute(self, work: Work, plan: Planner) -> RewoundTable:
         """Keeps the plan on disk until it is confirmed; nothing is written before it is complete.

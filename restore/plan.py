@@ -19,11 +19,13 @@ from restore.versions import Reading
 from stream_backup.archive.layout import Archive, History, Stat
 from stream_backup.core.as_of import item_at
 from stream_backup.core.item import Item, digest
-from stream_backup.core.time_rule import FOREVER, latest_stamp, settled
+from stream_backup.core.time_rule import FOREVER, Lateness, latest_stamp, settled
 from stream_backup.core.version import Version
 from stream_backup.errors import ArchiveError
 
-Action = Literal["put", "delete", "unchanged", "absent"]
+Action = Literal["put", "delete", "unchanged", "absent", "unknown"]
+"""`unknown` is an item that has no version that old, where that does not mean that it did not
+exist."""
 
 CHUNK_ITEMS = 100
 """Items of a slice that are planned together."""
@@ -95,7 +97,7 @@ class Rebuild:
     moment: int
     floor: int
     bodies: bool = True
-    lateness: int = 0
+    lateness: Lateness = Lateness()  # noqa: RUF009 - it is frozen
 
     def step(self, history: History) -> Step:
         """Returns what the item was at the moment."""
@@ -120,6 +122,9 @@ class Rewind:
     """Changes the live table to what it was at `moment`, given that it is now what the archive says
     it is.
 
+    Where the moment is not `exact`, an item without a version that old is left as it is: the
+    version may have expired, or may never have been written.
+
     `floor_now` is the floor of the epoch that holds the present. Where it is not the moment's
     floor, no item can be skipped unread.
     """
@@ -128,7 +133,8 @@ class Rewind:
     moment: int
     floor: int
     floor_now: int
-    lateness: int = 0
+    lateness: Lateness = Lateness()  # noqa: RUF009 - it is frozen
+    exact: bool = True
 
     def step(self, history: History) -> Step:
         """Returns how the row of one item must change."""
@@ -139,6 +145,8 @@ class Rewind:
         reading = Reading(self.archive, self.moment)
         look, lateness = reading.look, self.lateness
         then = reading.whole(item_at(history.versions, self.moment, self.floor, look, lateness))
+        if then is None and not self.exact and not self._existed(history):
+            return Step("unknown", history.name, {})
         now = item_at(history.versions, FOREVER, self.floor_now, look, lateness)
         wanted = then.body if then else None
         known = isinstance(now, Stat) and now.stamp.kind != "remove"
@@ -154,6 +162,11 @@ class Rewind:
         if digest(wanted) == present:
             return Step("unchanged", history.name, key, None, present)
         return Step("put", history.name, key, wanted, present, unread)
+
+    def _existed(self, history: History) -> bool:
+        """Whether any version says what the item was at the moment, be it that it was removed."""
+        stamps = (self.archive.stat(version).stamp for version in history.versions)
+        return any(stamp.at >= self.floor and stamp.seen <= self.moment for stamp in stamps)
 
 
 def _etags_are_digests(history: History, body: bytes | None) -> bool:

@@ -8,7 +8,8 @@ from stream_backup.capture.catch_up import catch_up, wait
 from stream_backup.capture.state import State
 from stream_backup.core.coverage import Epoch
 from stream_backup.core.moment import iso
-from stream_backup.core.time_rule import NEVER
+from stream_backup.core.retention import Bound
+from stream_backup.core.time_rule import NEVER, Lateness
 from stream_backup.errors import CoverageError, UsageError
 from stream_backup.progress import Progress
 
@@ -16,11 +17,12 @@ from stream_backup.progress import Progress
 @dataclass(frozen=True, slots=True)
 class RestorePoint:
     """A moment of one table, in epoch seconds. `epoch` holds it, None when none does and the moment
-    is wanted all the same."""
+    is wanted all the same. Unless `trusting`, no announcement of a writer is relied on."""
 
     moment: int
     epoch: Epoch | None
     state: State
+    trusting: bool = True
 
     @property
     def table(self) -> str:
@@ -43,20 +45,19 @@ class RestorePoint:
         return self.state.status.floor_now
 
     @property
-    def lateness(self) -> int:
-        """That of `item_at`."""
-        return self.state.status.lateness
+    def lateness(self) -> Lateness:
+        """How late the versions that count may have been written."""
+        status = self.state.status
+        return status.lateness_in(self.epoch) if self.trusting else status.lateness
 
     @property
-    def bounds(self) -> tuple[str | None, str | None]:
+    def bounds(self) -> tuple[Bound, Bound] | None:
         """The earliest and latest exact moments of the epoch that is restored from, else of the
         newest epoch."""
         coverage = self.state.status.coverage
         if self.epoch:
-            return iso(self.epoch.start), iso(coverage.end_of(self.epoch))
-        return (
-            (iso(coverage.bounds[0]), iso(coverage.bounds[1])) if coverage.bounds else (None, None)
-        )
+            return coverage.start_of(self.epoch), coverage.end_of(self.epoch)
+        return coverage.bounds
 
     def require_present(self) -> None:
         """Raises UsageError or CoverageError when the archive does not know what the table is like
@@ -98,7 +99,7 @@ def resolve(
             f"{iso(moment)} is not over yet: the time is {iso(state.now)}. {state.span}",
             "Restore to a second that is over.",
         )
-    if moment > state.status.coverage.latest and state.status.following:
+    if moment > state.status.coverage.latest and state.reading and moment < state.now:
         state = wait(connection, table, moment, progress)
     point = _within(moment, state, incomplete_ok=incomplete_ok)
     if point.epoch is None:
@@ -124,4 +125,4 @@ def up_to_date(
 def _within(moment: int, state: State, *, incomplete_ok: bool) -> RestorePoint:
     coverage = state.status.coverage
     found = coverage.epoch_at(moment) if incomplete_ok else coverage.require(moment, state.table)
-    return RestorePoint(moment, found, state)
+    return RestorePoint(moment, found, state, trusting=not incomplete_ok)

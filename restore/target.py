@@ -11,12 +11,11 @@ from threading import Lock
 from stream_backup.archive.slices import SLICES
 from stream_backup.aws.creation import create, restore_settings
 from stream_backup.aws.dynamodb import DynamoDB
-from stream_backup.aws.table import look_up, tags_of, wait_until_active
+from stream_backup.aws.table import RESTORING, look_up, tags_of, wait_until_active
 from stream_backup.core.key import KeySchema
 from stream_backup.core.records import TableDescription
 from stream_backup.errors import UsageError
 
-RESTORING = "stream-backup:restoring"
 DONE = "stream-backup:done"
 REPLACED = " overwrite"
 

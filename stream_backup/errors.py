@@ -5,6 +5,7 @@
     ├── IncompleteError        3   some items could not be written
     ├── CoverageError          4   the moment cannot be restored exactly
     ├── ArchiveError           5   the archive is unreadable or inconsistent
+    │   └── LatenessError      5   a version is later than its writer announced
     └── RecordError            1   a stream record that cannot be parsed; in the handler it fails
                                    its batch item
 
@@ -47,5 +48,28 @@ class ArchiveError(StreamBackupError):
     exit_code = 5
 
 
+class LatenessError(ArchiveError):
+    """A version is later than its writer announced, so that others like it may have been passed
+    over."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(
+            message,
+            hint
+            or "Check which release of the function is deployed. To read every version that may"
+            " matter, whatever was announced, run the same command with --incomplete-ok.",
+        )
+
+
 class RecordError(StreamBackupError):
     """A stream record cannot be parsed."""
+
+
+def foreign(path: str, reason: Exception) -> ArchiveError:
+    """Returns the error for an object in the archive that is not in format 1, for the `reason` that
+    was raised when it was parsed."""
+    return ArchiveError(
+        f"{path} in the archive is not in format 1: {reason}.",
+        "Find out what wrote this object. Only stream-backup may write under the prefix of an"
+        " archive.",
+    )

@@ -16,7 +16,8 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from stream_backup.archive.layout import Archive, Location
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.location import Location
 from stream_backup.archive.s3 import S3Store, open_objects
 from stream_backup.capture.batch import BatchOutcome, Handler, make_handler
 from stream_backup.core.change import table_of
@@ -44,7 +45,7 @@ def _handler_of(url: str, region: str | None, endpoint: str | None) -> Handler:
     location = Location.parse(url)
     settings = {"region": region} if region else {}
     store = S3Store(location.bucket, open_objects(location.bucket, endpoint=endpoint, **settings))
-    return make_handler(cache(lambda table: Archive(store, location.prefix, table)), report)
+    return make_handler(lambda table: Archive(store, location.prefix, table), report)
 
 
 def report(record: dict[str, Any], outcome: BatchOutcome) -> None:

@@ -49,9 +49,9 @@ def transformed(path: Path) -> Any:
     template = yaml_parse(path.read_text())
     template["Transform"] = "AWS::Serverless-2016-10-31"
     template["Resources"] = expanded(template["Resources"])
-    template["Resources"]["Function"]["Properties"]["CodeUri"] = (
-        "s3://code/function.zip"  # where `sam package` would put it
-    )
+    for function in ("Function", "Watcher"):
+        # As `sam package` would write it.
+        template["Resources"][function]["Properties"]["CodeUri"] = "s3://code/function.zip"
     session = Session(region_name="us-east-1")
     return Translator(managed_policy_map={}, sam_parser=Parser(), boto_session=session).translate(
         template, parameter_values={}

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from stream_backup.aws.dynamodb import Answer, DynamoDB
 from stream_backup.core.item import Item, encode
 from stream_backup.core.key import key_hash
+from stream_backup.core.time_rule import QUIET, QUIET_READS
 from tests.model import ARN, NAME, SCHEMA, Model, Rows, StreamLife
 
 PAGE = 2
@@ -42,7 +43,6 @@ class FakeDynamoDB(DynamoDB):
         self.others: dict[str, Rows] = {}
         self.tags: dict[str, dict[str, str]] = {}
         self.batches = 0
-        self._empty = 0
 
     def call(self, operation: str, request: dict[str, Any] | bytes) -> Answer:
         self.pause()
@@ -70,13 +70,13 @@ class FakeDynamoDB(DynamoDB):
             "AttributeDefinitions": _TYPES,
             "BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"},
         }
-        if name == NAME and (stream := self.model.stream):
+        streams = [each for each in self.model.streams if each.table_id == self.model.table_id]
+        if name == NAME and streams:
+            latest = {"LatestStreamArn": streams[-1].arn, "LatestStreamLabel": streams[-1].label}
+            found |= latest  # on AWS these remain when the stream is off
+        if name == NAME and self.model.stream:
             view = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
-            found |= {
-                "StreamSpecification": view,
-                "LatestStreamArn": stream.arn,
-                "LatestStreamLabel": stream.label,
-            }
+            found["StreamSpecification"] = view
         return {"Table": found}
 
     def _list_tables(self, _: Any) -> Any:
@@ -201,7 +201,13 @@ class FakeDynamoDB(DynamoDB):
 
     def _describe_stream(self, request: dict[str, Any]) -> Any:
         stream = self._stream(request["StreamArn"])
-        shards = [{"ShardId": str(number)} for number in range(len(stream.shards))]
+        numbers = {"StartingSequenceNumber": "0"} | (
+            {} if stream.on else {"EndingSequenceNumber": "9" * 40}
+        )
+        shards = [
+            {"ShardId": str(number), "SequenceNumberRange": numbers}
+            for number in range(len(stream.shards))
+        ]
         status = "ENABLED" if stream.on else "DISABLED"
         return {"StreamDescription": {"StreamStatus": status, "Shards": shards}}
 
@@ -215,21 +221,29 @@ class FakeDynamoDB(DynamoDB):
             start = sequences.index(request["SequenceNumber"]) + 1
             if start < stream.trimmed[shard]:
                 raise refusal("TrimmedDataAccessException")
-        return {"ShardIterator": json.dumps([stream.arn, shard, start])}
+        return {"ShardIterator": json.dumps([stream.arn, shard, start, None, 0])}
 
     def _get_records(self, request: dict[str, Any]) -> Any:
-        arn, shard, start = json.loads(request["ShardIterator"])
+        """Answers may be empty although there are records, or the end, for as long as
+        `time_rule.quiet` assumes, and for longer of a shard that is closed. An iterator knows since
+        when, and how often."""
+        arn, shard, start, since, reads = json.loads(request["ShardIterator"])
         stream = self._stream(arn)
         if start < stream.trimmed[shard]:
             raise refusal("TrimmedDataAccessException")
-        self._empty = 0 if self._empty == 2 or self.model.random.random() < 0.8 else self._empty + 1
-        size = (
-            0 if self._empty else self.model.random.choice([1, 2, 5])
-        )  # empty in the middle, but not for long
-        found = [record.event for record in stream.shards[shard][start : start + size]]
-        ended = not stream.on and start + len(found) == len(stream.shards[shard])
-        following = None if ended else json.dumps([arn, shard, start + len(found)])
-        return {"Records": found} | ({"NextShardIterator": following} if following else {})
+        since = self.model.now if since is None else since
+        allowed = reads < QUIET_READS or self.model.now - since < QUIET - 1
+        if not stream.on:
+            allowed = reads < 3 * QUIET_READS
+        left = stream.shards[shard][start:]
+        chance = 0.98 if reads else 0.1
+        if (left or not stream.on) and allowed and self.model.random.random() < chance:
+            following = json.dumps([arn, shard, start, since, reads + 1])
+            return {"Records": [], "NextShardIterator": following}
+        found = [record.event for record in left[: self.model.random.choice([1, 2, 5])]]
+        ended = not stream.on and len(found) == len(left)
+        following = json.dumps([arn, shard, start + len(found), None, 0])
+        return {"Records": found} | ({} if ended else {"NextShardIterator": following})
 
 
 def _holds(request: dict[str, Any], row: Item | None) -> bool:

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from stream_backup.core.stamp import Kind, Stamp
-from stream_backup.core.time_rule import LATE, NEVER, SKEW
+from stream_backup.core.time_rule import (
+    BUDGET,
+    LATE,
+    NEVER,
+    NORMAL,
+    SKEW,
+    Lateness,
+    announcement,
+    hours_between,
+    is_late,
+)
 from stream_backup.core.version import Version
 
 DAY = 86400
@@ -72,7 +82,7 @@ def streamed(
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[Written], int, int, int]:
+def histories(draw: st.DrawFn) -> tuple[list[Written], int, int, Lateness]:
     """Draws (versions in order of writing, moment, floor, lateness). Changes occur in bursts and
     far apart, and are written late, early because of skew, repeatedly, and out of order. Scans race
     them, and tombstones occur with and without a body."""
@@ -102,11 +112,54 @@ def histories(draw: st.DrawFn) -> tuple[list[Written], int, int, int]:
     dangerous = sorted(
         {T0} | {edge for each in stored for edge in (each.stamp.at, each.stamp.seen, each.written)}
     )
-    moment = draw(st.sampled_from(dangerous)) + draw(st.sampled_from([-1, 0, 1, DAY, LATE + SKEW]))
+    steps = [-1, 0, 1, DAY, LATE + SKEW]
+    moment = draw(st.sampled_from(dangerous)) + draw(st.sampled_from(steps))
     floor = draw(
         st.one_of(
             st.just(NEVER),
             st.sampled_from(dangerous).map(lambda at: at + draw(st.sampled_from([-1, 0, 1]))),
         )
     )
+    return sorted(stored, key=lambda each: each.written), moment, floor, Lateness(redriven=lateness)
+
+
+@st.composite
+def announced(draw: st.DrawFn) -> tuple[list[Written], int, int, Lateness]:
+    """The same from writers that announce: what is late is on record for the hour of S3's clock or
+    of the writer's own, unless it was written after the records were listed."""
+    second, sequence, stored = T0 - T0 % 3600 - draw(st.sampled_from([0, 3, 400])), 10**21, []
+    records: dict[int, int] = {}
+    listed = second + draw(st.sampled_from([0, 301, 4000, DAY, 9 * DAY]))
+    gaps = [0, 1, SKEW + 1, 60, NORMAL - 1, NORMAL + SKEW + 1, 1800, 3600, DAY]
+    delays = [
+        -SKEW,
+        0,
+        2,
+        60,
+        NORMAL - BUDGET,
+        NORMAL - BUDGET + 1,
+        NORMAL,
+        400,
+        4000,
+        DAY,
+        3 * DAY,
+    ]
+    for _ in range(draw(st.integers(1, 8))):
+        second += draw(st.sampled_from(gaps))
+        sequence += 1
+        kind = draw(st.sampled_from(KINDS))
+        for _ in range(draw(st.sampled_from([1, 1, 2]))):
+            began = second + max(0, draw(st.sampled_from(delays)))
+            put = began + draw(st.sampled_from([0, 1, BUDGET]))
+            written = put + draw(st.sampled_from([-SKEW, 0, SKEW]))
+            stamp = Stamp(second, sequence, second, kind, announced=True)
+            stored.append(Written(stamp, written, 0 if kind == "remove" else 9))
+            if is_late(second, began) and put < listed:
+                hour = hours_between(put + SKEW, put)[0]
+                records[hour] = max(announcement(second, began), records.get(hour, 0))
+    edges = {edge for each in stored for edge in (each.stamp.at, each.written, listed)}
+    steps = [-1, 0, 1, NORMAL, NORMAL + SKEW, DAY]
+    moment = draw(st.sampled_from(sorted(edges))) + draw(st.sampled_from(steps))
+    floor = draw(st.sampled_from([NEVER, *sorted(edges)]))
+    lateness = Lateness(records, listed, announces=True)
     return sorted(stored, key=lambda each: each.written), moment, floor, lateness

@@ -10,7 +10,7 @@ from stream_backup.core.as_of import item_at
 from stream_backup.core.change import Change
 from stream_backup.core.item import Item, encode
 from stream_backup.core.key import KeySchema, key_hash
-from stream_backup.core.time_rule import NEVER
+from stream_backup.core.time_rule import NEVER, Lateness
 
 SCHEMA = KeySchema((("id", "S"),))
 LABEL = "2026-11-21T03:32:40.266"
@@ -88,11 +88,11 @@ def poisoned(record: dict[str, Any]) -> dict[str, Any]:
     return record | {"dynamodb": record["dynamodb"] | {"NewImage": {"id": {"UNKNOWN": "type"}}}}
 
 
-def restored(archive: Archive, moment: int, lateness: int = 0) -> Rows:
+def restored(archive: Archive, moment: int, lateness: Lateness | None = None) -> Rows:
     """Returns the archive's answer for the whole table."""
     rows = {}
     for history in archive.histories():
-        found = item_at(history.versions, moment, NEVER, archive.read, lateness)
+        found = item_at(history.versions, moment, NEVER, archive.read, lateness or Lateness())
         if found and found.body is not None:
             rows[history.name] = found.body
     return rows

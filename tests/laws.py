@@ -2,6 +2,7 @@
 nothing."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 
 from restore.plan import Rebuild, Rewind
@@ -11,13 +12,17 @@ from stream_backup.core.as_of import item_at
 from stream_backup.core.coverage import Coverage
 from stream_backup.core.item import digest
 from stream_backup.core.stamp import Stamp
-from stream_backup.core.time_rule import FOREVER, NEVER
+from stream_backup.core.time_rule import FOREVER, NEVER, Lateness
+from stream_backup.errors import LatenessError
 from tests.world import World
 
 
-def rebuilt(archive: Archive, moment: int, floor: int) -> dict[str, bytes]:
+def rebuilt(
+    archive: Archive, moment: int, floor: int, lateness: Lateness | None = None
+) -> dict[str, bytes]:
     """Returns what a restore into an empty table would write, by name."""
-    every = (Rebuild(archive, moment, floor).step(history) for history in archive.histories())
+    plan = Rebuild(archive, moment, floor, lateness=lateness or Lateness())
+    every = (plan.step(history) for history in archive.histories())
     return {
         step.name: step.body for step in every if step.action == "put" and step.body is not None
     }
@@ -49,22 +54,14 @@ def dangerous(archive: Archive, coverage: Coverage) -> list[int]:
 def exact_moments(world: World, found: Status) -> Iterator[tuple[int, int]]:
     """Yields (moment, floor) for the dangerous moments that coverage claims and that must be exact
     by now."""
-    readers = {stream.label: stream.reader for stream in found.streams}
     for moment in dangerous(world.archive, found.coverage):
         epoch = found.coverage.epoch_at(moment)
         if epoch is None:
             continue
-        over = moment < int(world.model.now) and not world.undelivered(epoch.stream, moment)
-        if readers[epoch.stream] == "function" and not over:
-            continue  # coverage does not know how far a function has read; only the test does
         off_at = world.life(epoch.stream).off_at
-        if (
-            world.model.rows is None
-            and epoch.end is None
-            and off_at is not None
-            and moment >= int(off_at)
-        ):
-            continue  # whether the stream of a deleted table stayed on to the end is unknown
+        gone = world.model.rows is None and epoch.end is None
+        if gone and off_at is not None and moment >= int(off_at):
+            continue  # whether the stream of a deleted table was on to the last is unknown
         yield moment, epoch.floor
 
 
@@ -76,6 +73,9 @@ def law_5(world: World, found: Status) -> int:
         truth = world.model.at(moment)
         if truth is not None:
             assert rebuilt(world.archive, moment, floor) == truth, f"{moment} in {found.coverage}"
+            narrow = found.lateness_in(found.coverage.epoch_at(moment))
+            with suppress(LatenessError):  # after a writer was killed
+                assert rebuilt(world.archive, moment, floor, narrow) == truth, f"{moment} {narrow}"
             count += 1
     return count
 

@@ -55,6 +55,7 @@ class StreamLife:
     records in order. Records before index `trimmed` expired after a day."""
 
     label: str
+    table_id: int = 1
     off_at: float | None = None
     shards: list[list[Record]] = field(default_factory=lambda: [[], []])
     trimmed: list[int] = field(default_factory=lambda: [0, 0])
@@ -80,10 +81,11 @@ class Entry:
 
 
 class Model:
-    """Every table and stream that ever had one name. `random` makes the choices that a test leaves
-    open."""
+    """One table name through all its lives. `random` decides what nobody asked to decide; the label
+    of a stream is by a clock that is `label_skew` seconds ahead of that of its records."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, label_skew: int = 0) -> None:
+        self.label_skew = label_skew
         self.random = random
         self.now = float(T0)
         self.journal: list[Entry] = []
@@ -128,11 +130,12 @@ class Model:
             )
 
     def switch_on(self) -> None:
-        """Switches a new stream on. All of its records are stamped at or after the second of its
-        label, and all older records before that second."""
+        """By the clock of the records, every record of the new stream is stamped at or after the
+        second in which it was created, every older one before."""
         self.next_second()
-        label = iso(int(self.now)).replace("Z", f".{len(self.streams):03}")
-        self.stream = StreamLife(label)
+        created = int(self.now) + self.label_skew
+        label = iso(created).replace("Z", f".{len(self.streams):03}")
+        self.stream = StreamLife(label, self.table_id)
         self.streams.append(self.stream)
 
     def switch_off(self) -> None:

@@ -1,5 +1,4 @@
-"""`stream-backup` in a child process that has already imported everything, which is most of what a
-short command costs.
+"""`stream-backup` in a child process that has already imported it, which is most of a short run.
 
 The child is forked from multiprocessing's fork server, which has imported the command line and
 nothing else of the tests. It gets its own environment and standard streams, and ends with the exit

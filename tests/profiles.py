@@ -27,6 +27,8 @@ def histories(count: int, steps: int = 50) -> settings:
         deadline=None,
         database=None,
         print_blob=True,
-        phases=settings.get_profile("mutants").phases if profile == "mutants" else tuple(Phase),
+        phases=settings.get_profile("mutants").phases
+        if profile in ("mutants", "dev")
+        else tuple(Phase),
         suppress_health_check=EVERY_CHECK,
     )

@@ -54,6 +54,13 @@ class Cloud:
     def sam(self, *words: str) -> str:
         return sam(*words, **environment(self.aws.url), **self.trust, SAM_CLI_POLL_DELAY="0.5")
 
+    def refused(self, *words: str, cwd: Path) -> str:
+        """What SAM CLI says in this folder before it fails."""
+        done = run(*words, cwd=cwd, **environment(self.aws.url), **self.trust)
+        said = (done.stdout + done.stderr).decode()
+        assert done.returncode, said[-5000:]
+        return said
+
     def user(self, name: str, statements: list[dict[str, Any]]) -> dict[str, str]:
         """Creates a user who may do only what these statements allow, and returns the settings that
         make a process this user."""
@@ -94,9 +101,32 @@ class Stack:
         ]["Statement"]
         return [dict(statement) for statement in found]
 
+    def widen(self, logical: str, *actions: str) -> None:
+        """Allows a role of the stack what this emulator requires and AWS does not."""
+        role = self.cloud.aws.client("cloudformation").describe_stack_resource(
+            StackName=self.name, LogicalResourceId=logical
+        )["StackResourceDetail"]["PhysicalResourceId"]
+        statement = {"Effect": "Allow", "Action": [*actions], "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        self.cloud.aws.client("iam").put_role_policy(
+            RoleName=role, PolicyName="emulator", PolicyDocument=document
+        )
+
+
+INSTEAD_OF_GET = "lambda:ListEventSourceMappings"
+"""What ministack requires for GetEventSourceMapping."""
+
 
 def sam(*words: str, **settings: str) -> str:
-    """Runs SAM CLI, which must succeed, and returns what it printed."""
+    """Runs SAM CLI to its end; what it said. It must succeed."""
+    done = run(*words, cwd=ROOT, **settings)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, said[-5000:]
+    return said
+
+
+def run(*words: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs SAM CLI in a checkout, with the checkout's own configuration."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -106,19 +136,17 @@ def sam(*words: str, **settings: str) -> str:
         str(BIN / "sam"),
         words[0],
         "--config-file",
-        str(ROOT / "samconfig.toml"),
+        str(cwd / "samconfig.toml"),
         *words[1:],
     ]
-    done = subprocess.run(
+    return subprocess.run(
         command,
         env=kept | settings | {"SAM_CLI_TELEMETRY": "0"},
-        cwd=ROOT,
+        cwd=cwd,
         capture_output=True,
         timeout=PATIENCE,
+        check=False,
     )
-    said = (done.stdout + done.stderr).decode()
-    assert done.returncode == 0, said[-5000:]
-    return said
 
 
 def build(into: Path, **settings: str) -> Path:

@@ -1,8 +1,8 @@
 """A deployed stack on ministack with only what the commands use: its outputs, a function, and two
 buckets.
 
-The function does nothing, so that ministack's own event source mapping, which does not follow AWS's
-rules, writes nothing. Instead, a test reads the stream and calls the real handler with
+The function only answers `enable`, so that ministack's own event source mapping, which does not
+follow AWS's rules, writes nothing. Instead, a test reads the stream and calls the real handler with
 `EventSourceMapping`, which writes failed batches to the failures bucket.
 """
 
@@ -24,6 +24,12 @@ from tests.servers import Aws
 _NUMBERS = count(1)
 
 
+def code_of(*, announces: bool) -> str:
+    """A function that does nothing, but answers `enable` as the deployed release would."""
+    answer: dict[str, Any] = {"batchItemFailures": []} | ({"announces": True} if announces else {})
+    return f"def handler(event, context):\n    return {answer}\n"
+
+
 @dataclass(frozen=True)
 class Deployed:
     aws: Aws
@@ -32,12 +38,14 @@ class Deployed:
     failures: str
 
     @classmethod
-    def make(cls, aws: Aws, pattern: str = "*", **outputs: str | None) -> "Deployed":
+    def make(
+        cls, aws: Aws, pattern: str = "*", *, announces: bool = True, **outputs: str | None
+    ) -> "Deployed":
         name = f"backup-{next(_NUMBERS)}-{aws.bucket()[8:]}"
         made = cls(aws, name, aws.bucket(), aws.bucket())
         code = io.BytesIO()
         with zipfile.ZipFile(code, "w") as package:
-            package.writestr("nothing.py", "def handler(event, context):\n    return {}\n")
+            package.writestr("nothing.py", code_of(announces=announces))
         function = aws.client("lambda").create_function(
             FunctionName=name,
             Runtime="python3.13",

@@ -2,7 +2,8 @@
 
 import pytest
 
-from stream_backup.archive.layout import Archive, Location
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.location import Location
 from stream_backup.core.change import Change
 from stream_backup.core.item import Item, encode
 from stream_backup.core.key import KeySchema, key_hash

@@ -2,10 +2,12 @@
 or writes everything again."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
-from stream_backup.archive.store import Current
+from stream_backup.archive.store import ConflictError, Current
 from stream_backup.core.change import Change
 from tests.backends import Backend
 from tests.test_archive import KEY, SCHEMA, T0, change, history, removal
@@ -54,7 +56,7 @@ def test_baseline_replaces_an_older_life(archive: Archive, older: Change) -> Non
 def test_baseline_of_an_empty_archive_never_looks(empty: bool, looks: int) -> None:
     """If the archive was empty when the stream began, nothing older can exist, so no HEAD request
     is sent."""
-    archive = Archive(Racing(), "", "Users", SCHEMA)
+    archive = Archive(Racing(), "", "Users", SCHEMA, lambda: T0)
     archive.put(change("streamed"))
     archive.put_baseline(archive.object_of(scanned("row")), T0 - 100, empty=empty)
     assert archive.store.requests["head"] == looks
@@ -124,3 +126,26 @@ def test_delete_marker_between_put_and_look() -> None:
     store.deletes_first = True
     assert archive.put_baseline(archive.object_of(scanned("row")), T0 - 100, empty=False)
     assert archive.read(archive.history(KEY).versions[0]) == scanned("row")
+
+
+@pytest.mark.parametrize("empty", [True, False])
+@given(conflicts=st.lists(st.booleans(), max_size=6), existing=st.integers(-1, 2))
+def test_baseline_that_meets_conflicts(empty: bool, conflicts: list[bool], existing: int) -> None:
+    """Whatever puts S3 answers with 409, a scanned item that is reported as existing has a version
+    of this epoch, and one that is reported as written is on top."""
+    store = MemoryStore(lambda: T0)
+    archive = Archive(store, "", "Users", SCHEMA)
+    there = [change("streamed"), removal(), change("old life", at=T0 - 101)]
+    if existing >= 0 and (existing < 2 or not empty):
+        archive.put(there[existing])
+    row, left = scanned("row"), iter(conflicts)
+    store.conflicts = lambda _: next(left, False)
+    while True:
+        try:
+            written = archive.put_baseline(archive.object_of(row), T0 - 100, empty=empty)
+        except ConflictError:
+            continue  # the item counts as failed, and the next run reads it again
+        break
+    newest = archive.read(archive.history(KEY).versions[0])
+    assert (newest == row) is written
+    assert newest.stamp.at >= T0 - 100

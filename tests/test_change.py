@@ -81,6 +81,16 @@ def test_expiry_by_ttl() -> None:
         assert Change.streamed(record | {"userIdentity": identity}).stamp.by is None
 
 
+def test_expiry_by_ttl_as_get_records_spells_it() -> None:
+    """A Lambda event has `type` and `principalId`, GetRecords has `Type` and `PrincipalId`: `by`
+    is found in both."""
+    (record,) = records("ttl_expiry")
+    service = "dynamodb.amazonaws.com"
+    for kind, principal, by in (("Service", service, "ttl"), ("User", service, None)):
+        identity = {"Type": kind, "PrincipalId": principal}
+        assert Change.streamed(record | {"userIdentity": identity}).stamp.by == by
+
+
 def test_fractional_time() -> None:
     """A fractional time becomes the second that contains it."""
     assert streamed("fractional_time").stamp.at == 1795231959

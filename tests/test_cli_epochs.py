@@ -1,11 +1,15 @@
 """A table is deleted, recreated, and enabled again: earlier coverage stays, and nothing in between
 is claimed."""
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from stream_backup.core.item import Item
-from tests.cli import Shell, Table, lines, next_second
+from tests.cli import Shell, Table, lines, next_second, proxy
 from tests.servers import Aws
+from tests.stack import Deployed
 
 pytestmark = pytest.mark.server
 
@@ -73,6 +77,7 @@ def test_a_stream_nobody_read(ministack_url: str) -> None:
     table.put(row(1, "nobody has seen this"))
     moment = next_second()
     truth = table.rows()
+    time.sleep(8)  # the last seconds before a stream goes off are not claimed
     shell.done("disable", "never-read")
     shell.run("restore", "never-read", "--at", moment, "--to", "-").refused(4)
     said = shell.run("follow", "never-read", "--once", "--region", "eu-west-1").refused(
@@ -81,3 +86,29 @@ def test_a_stream_nobody_read(ministack_url: str) -> None:
     assert "--region us-east-1" in said.err
     shell.done("follow", "never-read", "--once")
     assert lines(shell.done("restore", "never-read", "--at", moment, "--to", "-").out) == truth
+
+
+def test_a_dropped_table_that_a_function_read_is_restored_under_its_own_name(aws: Aws) -> None:
+    """A restore of a deleted table under its own name is resumed after it was cut off, although the
+    half-filled table has the name of the old one; and the epoch of the old table, in which nothing
+    was changed after the backfill, stays exact when the new one is complete."""
+    deployed = Deployed.make(aws)
+    shell, table = deployed.shell, Table.create(aws, "quiet")
+    table.put(*(row(number, "first life") for number in range(40)))
+    shell.done("enable", "quiet")
+    covered = shell.done("backfill", "quiet", "--json").json["answered"]
+    good, rows = next_second(), table.rows()
+    table.client.delete_table(TableName="quiet")
+    restore = ("restore", "quiet", "--at", good, "--into", "quiet", "--json")
+    with proxy(aws.url) as between:
+        refused = 400, b'{"__type": "com.amazon#ItemCollectionSizeLimitExceededException"}'
+        between.rule = lambda asked: refused if asked.operation == "BatchWriteItem" else None
+        assert replace(shell, aws=between.aws).run(*restore).code == 3
+    assert table.rows() == []
+    assert shell.done("status", "quiet", "--json").json["earliest"] == covered
+    shell.run("restore", "quiet", "--at", next_second(), "--to", "-").refused(4, "outside")
+    resumed = shell.done(*restore).json
+    assert (resumed["resumed"], table.rows()) == (True, rows)
+    assert shell.done("status", "quiet", "--json").json["earliest"] == covered
+    assert lines(shell.done("restore", "quiet", "--at", covered, "--to", "-").out) == rows
+    shell.run("restore", "quiet", "--at", next_second(), "--to", "-").refused(4, "outside")

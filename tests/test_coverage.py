@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_backup.core.coverage import Coverage, Epoch, Stretch, epochs, stretches
+from stream_backup.core.coverage import Coverage, Epoch, epochs, stretches
 from stream_backup.core.moment import iso
-from stream_backup.core.records import Outage, Run, Stream
+from stream_backup.core.records import End, Outage, Run, Stream
+from stream_backup.core.retention import Bound
 from stream_backup.errors import CoverageError
 
 T0 = 1795231959
@@ -26,7 +27,17 @@ def run(on: str, floor: int, answered: int, complete: bool = True) -> Run:
 def covered(
     streams: list[Stream], ends: dict[str, int], outages: list[Outage], runs: list[Run]
 ) -> list[tuple[int, int, int | None]]:
-    return [tuple(epoch)[1:] for epoch in epochs(stretches(streams, ends, outages), runs)]  # type: ignore[misc]
+    known = {label: End(end, "switched off") for label, end in ends.items()}
+    found = epochs(stretches(streams, known, outages), runs)
+    return [(epoch.floor, epoch.start, epoch.end) for epoch in found]
+
+
+def read_until(moment: int) -> Bound:
+    return Bound(moment, "The stream has been read up to then.")
+
+
+def moments(coverage: Coverage) -> tuple[int, int] | None:
+    return coverage.bounds and (coverage.bounds[0].moment, coverage.bounds[1].moment)
 
 
 A, B = stream("A", 100), stream("B", 1000)
@@ -131,7 +142,8 @@ def test_epochs_never_overlap(data: st.DataObject) -> None:
     floors = data.draw(st.lists(seconds, min_size=1, max_size=3, unique=True))
     streams = [stream(str(n), floor) for n, floor in enumerate(floors)]
     labels = st.sampled_from([each.label for each in streams])
-    ends = data.draw(st.dictionaries(labels, seconds))
+    drawn = data.draw(st.dictionaries(labels, seconds))
+    ends = {label: End(end, "switched off") for label, end in drawn.items()}
     spans = st.tuples(labels, seconds, st.integers(1, 20))
     outages = [
         Outage(label, since, since + took, "x")
@@ -155,7 +167,7 @@ def test_epochs_never_overlap(data: st.DataObject) -> None:
 
 
 PAST, NOW = Epoch("A", T0, T0 + 300, T0 + 500), Epoch("B", T0 + 1000, T0 + 1200, None)
-COVERAGE = Coverage((PAST, NOW), latest=T0 + 5000)
+COVERAGE = Coverage((PAST, NOW), read_until(T0 + 5000))
 
 
 @pytest.mark.parametrize(
@@ -184,22 +196,22 @@ def test_moments_outside(second: int) -> None:
 def test_no_coverage_at_all() -> None:
     """Without an epoch, the hint is to run a backfill."""
     with pytest.raises(CoverageError) as raised:
-        Coverage((), latest=T0).require(T0, "Users")
+        Coverage((), read_until(T0)).require(T0, "Users")
     assert "stream-backup backfill Users" in raised.value.hint
-    assert Coverage((), latest=T0).bounds is None
+    assert Coverage((), read_until(T0)).bounds is None
 
 
 def test_bounds() -> None:
-    """The bounds are those of the newest epoch, whether or not it has ended."""
-    assert COVERAGE.bounds == (T0 + 1200, T0 + 5000)
-    assert Coverage((PAST,), latest=T0 + 5000).bounds == (T0 + 300, T0 + 500)
+    """The bounds are those of the newest epoch, open or ended."""
+    assert moments(COVERAGE) == (T0 + 1200, T0 + 5000)
+    assert moments(Coverage((PAST,), read_until(T0 + 5000))) == (T0 + 300, T0 + 500)
 
 
 def test_nothing_read_since_the_backfill() -> None:
     """Until the stream has been read up to the end of the backfill, the epoch contains no exact
     moment."""
     with pytest.raises(CoverageError, match="no moment yet"):
-        Coverage((NOW,), latest=T0 + 1199).require(T0 + 1199, "Users")
+        Coverage((NOW,), read_until(T0 + 1199)).require(T0 + 1199, "Users")
 
 
 def test_records_round_trip() -> None:
@@ -212,6 +224,18 @@ def test_records_round_trip() -> None:
 
 
 def test_stretches_say_where_they_heal() -> None:
-    """A stretch after an outage has the second in which the outage ended. No backfill that was
-    asked before it counts for the stretch."""
-    assert stretches([A], {"A": 900}, [OUTAGE]) == [Stretch(A, None, 500), Stretch(A, 600, 900)]
+    """A stretch after an outage knows where that ended, which no backfill for it may have been
+    asked before."""
+    found = stretches([A], {"A": End(900, "switched off")}, [OUTAGE])
+    assert [each[:3] for each in found] == [(A, None, 500), (A, 600, 900)]
+    assert [each.ended for each in found] == [
+        "Changes may have been lost: behind by more than 24 h.",
+        "The stream ended: switched off.",
+    ]
+
+
+def test_a_run_without_a_witness_is_read() -> None:
+    """The record of a run that nobody looked after has no witness, and can be read."""
+    record = run("a", 1, 2).record()
+    del record["witness"]
+    assert Run.of(record) == run("a", 1, 2)

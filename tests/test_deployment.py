@@ -10,6 +10,7 @@ partial-batch responses, and the on-failure destination. Those are only checked 
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 
+from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.core.change import Change
 from stream_backup.core.key import KeySchema
@@ -112,6 +114,82 @@ def test_the_package_is_small_and_holds_the_handler_alone(tmp_path: Path) -> Non
         )
 
 
+ALONE = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from stream_backup.handler import handler
+print(json.dumps(handler({"Records": [json.loads(sys.argv[2])]}, None)))
+library, package = sys.argv[3], sys.argv[1]
+files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+print(json.dumps([each for each in files if each and not each.startswith((library, package))]))
+"""
+
+
+def alone(
+    package: Path, key: str, stack: sam.Stack, folder: Path
+) -> subprocess.CompletedProcess[bytes]:
+    """The package handles one change in an interpreter that has nothing but it: no project, no
+    installed packages, and no module of the folder it runs in."""
+    (event,) = json.loads((sam.ROOT / "tests/events/insert.json").read_text())["Records"]
+    event["eventSourceARN"] = (
+        "arn:aws:dynamodb:us-east-1:000000000000:table/alone/stream/2026-11-20T10:15:22.105"
+    )
+    for image in (event["dynamodb"]["Keys"], event["dynamodb"]["NewImage"]):
+        image["id"] = {"S": key}
+    settings = Shell(stack.cloud.aws, stack.outputs["ArchiveUrl"], stack.cloud.trust).environment
+    library = Path(sys.base_prefix, "lib").resolve()
+    words = [ALONE, str(package), json.dumps(event), str(library)]
+    return subprocess.run(
+        [str(Path(sys.executable).resolve()), "-I", "-S", "-c", *words],
+        env=settings,
+        cwd=folder,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def test_the_package_needs_nothing_but_itself(
+    built: Path, stack: sam.Stack, tmp_path: Path
+) -> None:
+    """What `sam build` packs, zipped as for Lambda and unpacked elsewhere, writes a change by
+    itself: every module comes from it or from Python's own library. An unbuilt package does not."""
+    archive = shutil.make_archive(str(tmp_path / "package"), "zip", built / "Function")
+    shutil.unpack_archive(archive, tmp_path / "package")
+    done = alone(tmp_path / "package", "a-key", stack, tmp_path)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    lines = [line for line in done.stdout.splitlines() if not line.startswith(b'{"_aws"')]
+    answer, strangers = map(json.loads, lines)
+    assert answer == {"batchItemFailures": []}
+    assert strangers == []
+    assert [change.stamp.kind for change in archived(stack, "alone", "a-key", 1)] == ["insert"]
+    unbuilt = alone(sam.ROOT / "function", "another-key", stack, tmp_path)
+    assert b"No module named 'stream_backup'" in unbuilt.stderr
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_an_unbuilt_deployment_fails(
+    cloud: sam.Cloud, stack: sam.Stack, tmp_path: Path, explicit: bool
+) -> None:
+    """`sam deploy` in a checkout that was not built ends with a message, and the deployed function
+    stays what it is; so it does when the template of the checkout is named."""
+    for name in ("template.yaml", "samconfig.toml", "function", "stream_backup"):
+        subprocess.run(["cp", "-r", str(sam.ROOT / name), str(tmp_path)], check=True)
+    client, s3 = cloud.aws.client("lambda"), cloud.aws.client("s3")
+    before = client.get_function(FunctionName=stack.name)["Configuration"]["CodeSha256"]
+    words = ["--stack-name", stack.name, "--no-confirm-changeset"]
+    if explicit:
+        words += ["--template-file", "template.yaml"]
+    said = cloud.refused("deploy", *words, cwd=tmp_path)
+    if explicit:
+        assert "run-sam-build-first" in said
+    else:
+        assert f"Template file not found at {tmp_path}/.aws-sam/build/template.yaml" in said
+    after = client.get_function(FunctionName=stack.name)["Configuration"]["CodeSha256"]
+    assert after == before
+    assert s3.head_bucket(Bucket=stack.bucket)
+
+
 def test_a_cold_start_is_measured(built: Path, stack: sam.Stack, cloud: sam.Cloud) -> None:
     """The packaged function starts and writes its first batch. The time that this takes is printed,
     not tested."""
@@ -129,7 +207,7 @@ print(json.dumps([time.time(), time.process_time()]))
     settings = Shell(
         cloud.aws,
         stack.outputs["ArchiveUrl"],
-        cloud.trust | {"PYTHONPATH": str(built / "Function")},
+        cloud.trust | {"PYTHONPATH": str(built / "Function"), "PYTHONSAFEPATH": "1"},
     ).environment
     for what, option in (
         ("nothing compiled, as in Lambda", "-SB"),
@@ -211,6 +289,58 @@ def test_a_table_is_backed_up_and_restored(stack: sam.Stack, orders: Table, shel
     assert Table(stack.cloud.aws, "orders-restored-1").rows() == rows
     shell.done("restore", "orders", "--at", moment, "--in-place", "--yes")
     assert orders.rows() == rows
+
+
+def test_the_watcher_records_how_far_streams_are_read(
+    stack: sam.Stack, orders: Table, shell: Shell
+) -> None:
+    """The deployed watcher, under its own role, records how far the stream has been read and for
+    how long versions are kept, and reports the age of the newest exact second."""
+    shell.done("enable", "orders")
+    shell.done("backfill", "orders")
+    catalog = Catalog(Archive(stack.cloud.aws.store(stack.bucket), "production/", "orders", SCHEMA))
+    (stream,) = catalog.streams()
+    stack.widen("WatcherRole", sam.INSTEAD_OF_GET)
+    begun = int(time.time())
+    answer = stack.cloud.aws.client("lambda").invoke(FunctionName=stack.outputs["WatcherName"])
+    said = json.loads(answer["Payload"].read())
+    assert "FunctionError" not in answer, said
+    assert said["tables"] >= 1
+    witness = catalog.witness(stream.label)
+    assert witness is not None
+    assert stream.recorded <= witness.read <= begun <= witness.seen
+    assert said["exact_age"] == pytest.approx(witness.seen - witness.read, abs=30)
+    assert catalog.retentions() == []
+
+
+@pytest.mark.parametrize("function", ["Function", "Watcher"])
+def test_a_package_needs_nothing_else(built: Path, function: str) -> None:
+    """Unpacked alone, a package contains everything that its function imports: an interpreter that
+    has only the package and the standard library loads it."""
+    package = built / function
+    module = {"Function": "stream_backup.handler", "Watcher": "stream_backup.watcher"}[function]
+    script = f"""
+import sys
+sys.path.insert(0, {str(package)!r})
+import {module}
+print({module}.__file__)
+print(*sys.modules)
+print(*sys.path)
+"""
+    command = [sys.executable, "-I", "-S", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    file, loaded, path = done.stdout.splitlines()
+    assert Path(file).is_relative_to(package)
+    assert not {"click", "rich"} & {*loaded.split()}
+    assert "site-packages" not in path
+    assert not (package / "stream_backup" / "cli").exists()
+
+
+def test_the_package_of_the_watcher_is_small(built: Path) -> None:
+    """With boto3 the package stays far below the 250 MB that Lambda allows."""
+    size = sum(path.stat().st_size for path in (built / "Watcher").rglob("*") if path.is_file())
+    print(f"\npackage of the watcher: {size / MEGABYTE:.1f} MB unzipped")
+    assert size < 80 * MEGABYTE
 
 
 def test_an_expired_item_leaves_a_tombstone_by_ttl(stack: sam.Stack) -> None:

@@ -139,7 +139,7 @@ def test_a_table_calculated_on_paper() -> None:
     )
     table, file = model.restore(found, to_file=False), model.restore(found, to_file=True)
     assert found.versions == 5_000_000
-    assert table.requests["LIST"] == pytest.approx(5000 + 8 + 10, abs=2)
+    assert table.requests["LIST"] == pytest.approx(5000 + 8 + 14, abs=2)
     assert table.requests["GET"] == pytest.approx(1_000_000, abs=10)
     assert PRICES.cost(file.priced) == {"Amazon S3": pytest.approx(0.40 + 0.025, abs=0.001)}
     assert model.storage(found, 4) == 5_000_000 * (1300 + 200)

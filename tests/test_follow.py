@@ -4,32 +4,59 @@ once. Where records may have been lost, it records an outage."""
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+from obstore.exceptions import GenericError
 
+import stream_backup.aws.patience
+import stream_backup.capture.delivery
 import stream_backup.capture.follow
+import stream_backup.capture.shards
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.aws.dynamodb import Answer
-from stream_backup.capture.follow import RETENTION, Follower
-from stream_backup.capture.shards import QUIET_READS, Shard, ready
+from stream_backup.aws.patience import PATIENCE
+from stream_backup.capture.follow import DESCRIBE, Follower
+from stream_backup.capture.shards import Shard, ready
 from stream_backup.core.moment import from_iso, iso
 from stream_backup.core.records import Outage, Stream
-from stream_backup.core.time_rule import SETTLE
+from stream_backup.core.time_rule import QUIET, QUIET_READS, RETENTION, first_stamp, readable
 from stream_backup.progress import Silent
 
 START = 1_800_000_000
 LABEL = "2027-01-15T08:00:00.000"
+BEGIN = first_stamp(START) - 1
+"""The second before the first that a record of the stream can have."""
+
 ARN = f"arn:aws:dynamodb:us-east-1:111122223333:table/orders/stream/{LABEL}"
+
+
+running: list["FakeStreams"] = []
+"""The streams of the test that runs: their clock is the only one."""
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shard that failed may be read again immediately."""
-    monkeypatch.setattr(stream_backup.capture.follow, "LONGEST_WAIT", 0.0)
+    """Nothing sleeps in earnest, and a shard that failed may be read again at once."""
+
+    def now() -> float:
+        return running[-1].now
+
+    def sleep(seconds: float) -> None:
+        running[-1].now += seconds
+
+    monkeypatch.setattr(stream_backup.capture.delivery, "LONGEST_WAIT", 0.0)
+    for module in (
+        stream_backup.aws.patience,
+        stream_backup.capture.delivery,
+        stream_backup.capture.follow,
+        stream_backup.capture.shards,
+    ):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=now, monotonic=now, sleep=sleep))
 
 
 @dataclass
@@ -46,7 +73,7 @@ class FakeStreams:
     """DynamoDB Streams as AWS documents it: pages of shards, iterators that expire, records that
     are trimmed, and empty answers although more records follow."""
 
-    now: int = START
+    now: float = START
     shards: dict[str, FakeShard] = field(default_factory=dict)
     enabled: bool = True
     page: int = 100
@@ -55,17 +82,26 @@ class FakeStreams:
     calls: list[str] = field(default_factory=list)
     expired: set[str] = field(default_factory=set)
     sequence: int = 0
+    tells_ends: bool = True
+    """Whether a description has the last sequence number of a closed shard."""
+    trouble: Callable[[str], Exception | None] = lambda operation: None
+    """What a call of this operation fails of."""
+
+    def __post_init__(self) -> None:
+        running[:] = [self]
 
     def call(self, operation: str, request: dict[str, Any]) -> Answer:
         self.calls.append(operation)
-        return Answer(getattr(self, operation)(**request), self.now)
+        if error := self.trouble(operation):
+            raise error
+        return Answer(getattr(self, operation)(**request), int(self.now))
 
     def describe_stream(self, StreamArn: str, ExclusiveStartShardId: str = "") -> dict[str, Any]:  # noqa: N803
         assert StreamArn == ARN
         names = sorted(self.shards)
         rest = [name for name in names if name > ExclusiveStartShardId][: self.page]
         shards = [
-            {"ShardId": name}
+            {"ShardId": name, "SequenceNumberRange": self._range(self.shards[name])}
             | ({"ParentShardId": parent} if (parent := self.shards[name].parent) else {})
             for name in rest
         ]
@@ -76,6 +112,12 @@ class FakeStreams:
         if rest and rest[-1] != names[-1]:
             description["LastEvaluatedShardId"] = rest[-1]
         return {"StreamDescription": description}
+
+    def _range(self, shard: FakeShard) -> dict[str, str]:
+        found = {"StartingSequenceNumber": str(10**20)}
+        if shard.closed and self.tells_ends:
+            found["EndingSequenceNumber"] = str(10**20 + self.sequence)
+        return found
 
     def get_shard_iterator(
         self,
@@ -182,11 +224,15 @@ class World:
         found.start()
         return found
 
-    def read(self, rounds: int = 20, follower: Follower | None = None) -> Follower:
-        """Reads for `rounds` rounds, writes the checkpoint, and stops."""
+    def read(
+        self, rounds: int = 20, follower: Follower | None = None, pace: float = 0.0
+    ) -> Follower:
+        """Reads for so many rounds, which take `pace` seconds each, keeps the checkpoint and
+        stops."""
         follower = follower or self.follower()
         for _ in range(rounds):
             follower.round()
+            self.streams.now += pace
         follower.checkpoint(running=False, force=True)
         return follower
 
@@ -251,18 +297,60 @@ def test_all_pages_of_shards(world: World) -> None:
     assert sorted(world.sink.delivered) == sorted(world.streams.shards)
 
 
-def test_an_empty_answer_is_not_the_end(world: World) -> None:
-    """GetRecords may return an empty answer in the middle of a shard, so `caught_up` does not
-    advance until it has done so several times."""
+def test_empty_answers_are_not_the_end(world: World) -> None:
+    """GetRecords may answer empty in the middle of a shard, hundreds of times: for QUIET seconds
+    nothing is claimed of it."""
     world.streams.shards["a"] = FakeShard()
     world.streams.write("a", "x")
-    world.streams.empty_answers = 3
-    world.streams.now += 100
-    follower = world.read(3)
+    world.streams.empty_answers = 500
+    follower = world.read(500, pace=(QUIET - 1) / 500)
     assert world.sink.delivered == []
-    assert follower.caught_up == START - 1
+    assert follower.caught_up == BEGIN
     world.read(1, follower)
     assert world.sink.delivered == ["x"]
+
+
+def test_few_empty_answers_are_not_the_end(world: World) -> None:
+    """Nor do a few of them, however long they take, nor many in one second and one much later."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "x")
+    world.streams.empty_answers = 1000
+    follower = world.read(QUIET_READS - 1, pace=QUIET)
+    assert follower.caught_up == BEGIN
+    late = World()
+    late.streams.shards["a"] = FakeShard()
+    late.streams.empty_answers = 1000
+    follower = late.read(QUIET_READS + 1)
+    late.streams.now += 3600
+    late.read(1, follower)
+    assert follower.caught_up <= START
+
+
+def test_a_new_iterator_begins_again(world: World) -> None:
+    """An iterator that is fetched again points behind the last record, not behind what was empty
+    since then."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.empty_answers = 1000
+    follower = world.read(QUIET_READS, pace=(QUIET - 1) / QUIET_READS)
+    world.streams.expired = {str(follower.readers["a"]._iterator)}  # noqa: SLF001 - what AWS handed out
+    world.read(QUIET_READS, follower, pace=(QUIET - 1) / QUIET_READS)
+    assert follower.caught_up == BEGIN
+
+
+@pytest.mark.parametrize("tells_ends", [True, False])
+def test_a_closed_shard_ends_with_its_last_answer_alone(world: World, tells_ends: bool) -> None:
+    """A shard that is closed, or has a child, is read until there is no further iterator: no number
+    of empty answers, over no time, moves what is claimed past what it still holds."""
+    world.streams.tells_ends = tells_ends
+    world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a")}
+    world.streams.write("a", "x")
+    written = world.streams.now
+    world.streams.write("b", "y")
+    world.streams.empty_answers = 1000
+    follower = world.read(1000, pace=10)
+    assert follower.caught_up < written
+    world.read(2, follower)
+    assert world.sink.delivered == ["x", "y"]
 
 
 def test_nothing_is_read_before_the_first_round(world: World) -> None:
@@ -279,7 +367,9 @@ def test_caught_up_in_a_quiet_stream(world: World) -> None:
     expected to be readable."""
     world.streams.shards["a"] = FakeShard()
     world.streams.now += 1000
-    assert world.read(8).caught_up == START + 1000 - SETTLE
+    caught_up = world.read(QUIET * 4, pace=0.5).caught_up
+    assert readable(int(world.streams.now) - QUIET - 3) <= caught_up
+    assert caught_up <= readable(int(world.streams.now) - QUIET)
 
 
 def test_caught_up_in_a_busy_stream(world: World) -> None:
@@ -291,7 +381,7 @@ def test_caught_up_in_a_busy_stream(world: World) -> None:
         world.streams.write("a", f"a-{number}")
         world.streams.write("b", f"b-{number}")
         follower.round()
-    assert world.streams.now - 10 < follower.caught_up < world.streams.now
+    assert world.streams.now - 13 < follower.caught_up < world.streams.now
 
 
 def test_caught_up_never_passes_what_is_not_delivered(world: World) -> None:
@@ -330,7 +420,7 @@ def test_a_child_not_begun_holds_the_others_back(world: World) -> None:
     child has not been read yet."""
     world.streams.shards = {"a": FakeShard(closed=True), "b": FakeShard("a"), "quiet": FakeShard()}
     world.streams.write(
-        "a", *(f"x-{number}" for number in range(QUIET_READS * world.streams.per_answer))
+        "a", *(f"x-{number}" for number in range(2 * QUIET * world.streams.per_answer))
     )
     world.streams.write("b", "y")
     written = world.streams.now
@@ -339,6 +429,7 @@ def test_a_child_not_begun_holds_the_others_back(world: World) -> None:
     while "y" not in world.sink.delivered:
         assert follower.caught_up < written
         follower.round()
+        world.streams.now += 1
 
 
 def test_partial_batch(world: World) -> None:
@@ -524,6 +615,21 @@ def test_a_child_begun_a_day_late_is_an_outage(world: World) -> None:
     assert len(world.outages) == 1
 
 
+def test_a_process_that_slept_for_a_day(world: World) -> None:
+    """After more than a day without a read the iterator has expired, and a shard of which no record
+    was delivered is read from what is left of it, without any error: an outage."""
+    world.streams.shards["a"] = FakeShard()
+    follower = world.read(1)
+    world.streams.write("a", "1", "2")
+    world.streams.now += RETENTION + 100
+    world.streams.shards["a"].trimmed = 1
+    world.streams.expired = {str(follower.readers["a"]._iterator)}  # noqa: SLF001 - what AWS handed out
+    world.read(5, follower)
+    assert world.sink.delivered == ["2"]
+    (outage,) = world.outages
+    assert outage.until == world.streams.now
+
+
 def test_enabled_a_day_before_the_first_read(world: World) -> None:
     """Shards that expired before the stream was enabled do not count. A first read more than a day
     after that is an outage."""
@@ -572,7 +678,7 @@ def test_checkpoint(world: World) -> None:
     assert stored == json.loads(json.dumps(stored))
     last = world.streams.shards["a"].records[1]["dynamodb"]["SequenceNumber"]
     assert stored["shards"] == {"a": {"done": False, "parent": None, "position": last}}
-    assert stored["caught_up"] <= iso(world.streams.now)
+    assert stored["caught_up"] <= iso(int(world.streams.now))
     assert kept.running is False
 
 
@@ -592,6 +698,83 @@ def test_done_shards_are_forgotten(world: World) -> None:
     assert len(kept.shards) <= 3
     assert world.sink.delivered == names
     assert world.outages == []
+
+
+def test_the_stream_is_described_now_and_then(world: World) -> None:
+    """DescribeStream may be called ten times a second: it is called every few seconds, and when a
+    shard has ended, so that its children are read at once."""
+    world.streams.shards = {"a": FakeShard()}
+    follower = world.read(100, pace=0.25)
+    assert world.streams.calls.count("describe_stream") <= 100 * 0.25 / DESCRIBE + 2
+    world.streams.shards |= {"a": FakeShard(closed=True), "b": FakeShard("a")}
+    world.streams.write("b", "1")
+    world.read(2, follower)
+    assert world.sink.delivered == ["1"]
+
+
+def test_pages_of_a_description_take_their_time(world: World) -> None:
+    """A stream of thousands of shards is described page by page, with pauses."""
+    world.streams.shards = {f"shard-{number:04}": FakeShard() for number in range(1000)}
+    began = world.streams.now
+    world.follower()
+    assert world.streams.calls.count("describe_stream") / (world.streams.now - began) <= 10
+
+
+BUSY = [
+    failure("ThrottlingException", "op"),
+    failure("LimitExceededException", "op"),
+    ClientError(
+        {"Error": {"Code": "?", "Message": "?"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "op"
+    ),
+    EndpointConnectionError(endpoint_url="https://dynamodb"),
+    ReadTimeoutError(endpoint_url="https://dynamodb"),
+]
+
+
+@pytest.mark.parametrize("operation", ["describe_stream", "get_shard_iterator", "get_records"])
+@pytest.mark.parametrize("error", BUSY, ids=lambda error: type(error).__name__)
+def test_ten_minutes_of_trouble(world: World, operation: str, error: Exception) -> None:
+    """AWS is busy or out of reach for ten minutes: reading waits, says so once, and resumes."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "1")
+    over = world.streams.now + 600
+    world.streams.trouble = lambda called: (
+        error if called == operation and world.streams.now < over else None
+    )
+    world.read(3)
+    assert world.sink.delivered == ["1"]
+    assert over <= world.streams.now < over + 60
+    assert [said.split(" ")[1] for said in world.said] == ["failed:", "succeeds"]
+    assert 10 < world.streams.calls.count(operation) < 100
+    assert world.outages == []
+
+
+def test_trouble_without_end(world: World) -> None:
+    """Trouble that does not end is raised in the end."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.trouble = lambda called: BUSY[0] if called == "get_records" else None
+    began = world.streams.now
+    with pytest.raises(ClientError, match="Throttling"):
+        world.read(1)
+    assert world.streams.now - began > PATIENCE
+
+
+def test_a_checkpoint_that_cannot_be_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive is out of reach for ten minutes: the checkpoint is written after that."""
+    world.streams.shards["a"] = FakeShard()
+    world.streams.write("a", "1")
+    over = world.streams.now + 600
+    write = world.meta.write_follow_checkpoint
+
+    def unreachable(label: str, kept: Any) -> None:
+        if world.streams.now < over:
+            raise GenericError("no route to S3")
+        write(label, kept)
+
+    monkeypatch.setattr(world.meta, "write_follow_checkpoint", unreachable)
+    world.read()
+    assert world.meta.follow_checkpoint(LABEL)
+    assert len(world.said) == 2
 
 
 def test_other_errors_are_not_swallowed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

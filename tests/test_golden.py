@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.core.change import Change
 from stream_backup.core.item import encode
 from stream_backup.core.key import key_hash
-from tests.golden.make import GOLDEN, changes, schema_of, stored
+from stream_backup.core.stamp import Stamp
+from tests.golden.make import ANNOUNCED, GOLDEN, LABEL, announced, changes, schema_of, stored
 
 FILES: dict[str, Any] = json.loads(GOLDEN.with_name("format-1.json").read_text())
 
@@ -82,3 +84,33 @@ def test_metadata_by_hand() -> None:
         "sequence": "0",
         "seen": "1795231908",
     }
+
+
+HELD: dict[str, Any] = json.loads(ANNOUNCED.with_name("format-1-announced.json").read_text())
+
+
+def test_same_archive_is_written() -> None:
+    """Today's code announces and marks what it writes as the first release that announced did."""
+    assert announced() == HELD
+
+
+def test_an_archive_that_announces_is_readable() -> None:
+    """Its stream says so, its versions carry the mark, and what was announced is known for the hour
+    in which versions were late."""
+    store = MemoryStore(lambda: 1795240000)
+    for path, found in HELD.items():
+        store.put(path, b64decode(found["payload"]), found["metadata"])
+    catalog = Catalog(Archive(store, "", "T"))
+    (stream,) = catalog.streams()
+    assert (stream.label, stream.announces) == (LABEL, True)
+    assert catalog.lateness(1795240000).announced == {1795230000: 2048}
+    marked = [found for path, found in HELD.items() if "/meta/" not in path]
+    assert len({found["metadata"]["kind"] for found in marked}) == 4
+    for found in marked:
+        assert Stamp.of(found["metadata"]).announced
+        assert "announced" not in Stamp.of(found["metadata"]).metadata()
+
+
+def test_an_archive_that_does_not_announce_has_no_mark() -> None:
+    """A version of the first release is not taken for one whose writer announces."""
+    assert not any(Stamp.of(found["metadata"]).announced for found in FILES.values())

@@ -81,7 +81,10 @@ def store() -> Failing:
 
 @pytest.fixture
 def handle(store: Failing) -> Handler:
-    return make_handler(lambda table: Archive(store, "", table), module.report)
+    def archive_of(table: str) -> Archive:
+        return Archive(store, "", table, clock=lambda: NOW)
+
+    return make_handler(archive_of, module.report)
 
 
 def values(store: MemoryStore, key: str, table: str = "orders") -> list[bytes]:

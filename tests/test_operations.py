@@ -161,12 +161,21 @@ class Story:
     def roles_are_widened(self) -> None:
         """ministack uses `*` as the resource of this action, where AWS uses the table that the
         request names."""
-        statement = {"Effect": "Allow", "Action": "dynamodb:ListTagsOfResource", "Resource": "*"}
+        actions = ["dynamodb:ListTagsOfResource", sam.INSTEAD_OF_GET]
+        statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         for role in ROLES:
             self.cloud.aws.client("iam").put_role_policy(
                 RoleName=role, PolicyName="stand-in", PolicyDocument=document
             )
+
+    def watcher_runs(self) -> None:
+        """The schedule of the watcher. From then on, the archive itself says how far the stream was
+        read, also when the stack is gone."""
+        stack = sam.Stack(self.cloud, "stream-backup")
+        stack.widen("WatcherRole", sam.INSTEAD_OF_GET)
+        answer = self.cloud.aws.client("lambda").invoke(FunctionName=stack.outputs["WatcherName"])
+        assert "FunctionError" not in answer, answer["Payload"].read()
 
     def roles_are_narrowed(self) -> None:
         """Removes the policies that only the emulator needs. The second deployment changed the
@@ -206,6 +215,7 @@ EVENTS: dict[str, Callable[[Story], None]] = {
     "Redrive": Story.batch_fails,
     "Hand over": Story.lost_is_back,
     "Take a role on": Story.roles_are_widened,
+    "Disable": Story.watcher_runs,
     "3. Take off what holds on to the stack": Story.roles_are_narrowed,
     "5. Delete the archive for good": Story.glass_is_broken,
 }
@@ -289,7 +299,7 @@ def test_the_page_is_followed_word_for_word(story: Story, tmp_path: Path) -> Non
         "Redrive", "stream-backup redrive"
     )
     assert "failed batches" not in story.texts("Redrive", "stream-backup status")
-    assert "no permission to read it" in story.texts("Take a role on", "stream-backup status")
+    assert "No permission" not in story.texts("Take a role on", "stream-backup status")
     assert lines(gzip.decompress((tmp_path / "checkout/last.json.gz").read_bytes())) == story.rows
     assert not [
         bucket

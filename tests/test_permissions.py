@@ -1,5 +1,5 @@
-"""The three policies of the template are sufficient, and each of their statements is necessary:
-without it, something fails with a clear error.
+"""The four policies of the template are enough, and no statement of them is too many: with it
+taken away, something fails, and says so.
 
 ministack enforces IAM here (AUTH=true). Each user has exactly the statements of the deployed
 policy, or all but one of them. What ministack does not enforce is checked in the policy instead.
@@ -18,10 +18,12 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.core.change import Change
 from stream_backup.core.item import encode
 from stream_backup.core.key import KeySchema
+from stream_backup.core.records import Stream
 from stream_backup.core.stamp import Stamp
 from tests import sam
 from tests.cli import SIMPLE, Said, Shell, Table, next_second
@@ -36,6 +38,17 @@ PREFIX = "production"
 PATIENCE = 60
 
 WRITER = ("WriteVersions", "ReadStreams", "KeepFailures", "FindFailures", "WriteLog", "Encrypt")
+WATCHER = {
+    "SeeBucket": "GetBucketVersioning",
+    "FindTables": "ListObjectVersions",
+    "ListRecords": "does not permit ListObjectVersions",
+    "ReadRecords": "performing GET",
+    "WriteRecords": "performing PUT",
+    "DescribeTables": "No permission to describe table orders",
+    "SeeMappings": "No permission to read the event source mapping",
+    "SeeLag": "No permission to read the function's metrics",
+    "ListFailures": "No permission to read the failures bucket",
+}
 BACKFILL = {
     "ReadTables": "does not permit DescribeTable",
     "SeeBucket": "does not permit GetBucketVersioning",
@@ -48,8 +61,7 @@ INTO = {
     "SeeBucket": "does not permit GetBucketVersioning",
     "ListVersions": "does not permit ListObjectVersions",
     "ReadVersions": "performing GET",
-    # Called for AWS's clock if the table cannot be described.
-    "DescribeTables": "does not permit HeadBucket",
+    "DescribeTables": "does not permit DescribeTable",
     "FillTables": "does not permit CreateTable",
     "ListTables": "does not permit ListTables",
     "FindStack": "cannot be described (AccessDenied)",
@@ -94,7 +106,7 @@ class Deployed:
         statements = self.stack.statements(policy)
         kept = [statement for statement in statements if statement["Sid"] != without]
         assert len(kept) == len(statements) - bool(without), without
-        wider = [
+        wider: list[dict[str, Any]] = [
             {
                 "Effect": "Allow",
                 "Action": [*UNRESOLVED.intersection(statement["Action"])],
@@ -103,6 +115,9 @@ class Deployed:
             for statement in kept
             if UNRESOLVED.intersection(statement["Action"])
         ]
+        if any(statement["Action"] == "lambda:GetEventSourceMapping" for statement in kept):
+            instead = {"Effect": "Allow", "Action": sam.INSTEAD_OF_GET, "Resource": "*"}
+            wider.append(instead)
         return self.cloud.user(f"user-{next(_users)}", kept + wider)
 
     def run(self, user: dict[str, str], *words: str) -> Said:
@@ -166,7 +181,7 @@ def create(cloud: sam.Cloud, name: str, **parameters: str) -> sam.Stack:
     client.create_stack(
         StackName=name,
         TemplateBody=sam.TEMPLATE.read_text().replace(
-            "CodeUri: function/", "CodeUri: s3://code/function.zip"
+            "CodeUri: run-sam-build-first/", "CodeUri: s3://code/function.zip"
         ),
         Parameters=[
             {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
@@ -360,6 +375,95 @@ def test_the_writer_can_neither_read_nor_delete(deployed: Deployed, action: str)
         getattr(s3, action)(Bucket=deployed.stack.bucket, **which)
 
 
+def watch(deployed: Deployed, user: dict[str, str]) -> tuple[int, str]:
+    """Runs the watcher in a process that is this user, and returns its exit code and what it
+    said."""
+    script = "from stream_backup.watcher import handler; print(handler(None, None))"
+    settings = Shell(
+        deployed.cloud.aws, deployed.stack.outputs["ArchiveUrl"], deployed.cloud.trust | user
+    ).environment
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=settings,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+def test_the_watcher_policy_is_enough(deployed: Deployed) -> None:
+    """With it alone the watcher looks at every table completely."""
+    code, said = watch(deployed, deployed.user("WatcherPolicyArn"))
+    assert code == 0, said
+    assert "exact_age" in said
+
+
+@pytest.mark.parametrize("sid", WATCHER)
+def test_the_watcher_needs_each_statement(deployed: Deployed, sid: str) -> None:
+    """Without it the watcher fails, and the last line of its log says what AWS did not permit."""
+    code, said = watch(deployed, deployed.user("WatcherPolicyArn", without=sid))
+    assert code != 0, said
+    assert WATCHER[sid] in said.splitlines()[-1]
+
+
+def test_the_watcher_needs_to_read_failures(deployed: Deployed) -> None:
+    """Without it the watcher does not know the changes in a batch that waits, and says so."""
+    s3, bucket = deployed.cloud.aws.client("s3"), deployed.stack.outputs["FailuresBucket"]
+    key = f"aws/lambda/{deployed.mapping}/shardId-1/2026/11/21/2026-11-21T04.02.01-2"
+    s3.put_object(Bucket=bucket, Key=key, Body=b"not an object that Lambda wrote")
+    try:
+        code, said = watch(deployed, deployed.user("WatcherPolicyArn"))
+        assert code == 0, said
+        code, said = watch(deployed, deployed.user("WatcherPolicyArn", without="ReadFailures"))
+        assert code != 0
+        assert "No permission to read the failures bucket" in said.splitlines()[-1]
+    finally:
+        s3.delete_object(Bucket=bucket, Key=key)
+
+
+def test_the_watcher_needs_to_list_tables(deployed: Deployed) -> None:
+    """Without it the watcher does not learn the time at which a table did not exist, and fails."""
+    archive = Archive(deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders-gone")
+    now = int(time.time())
+    label = "2026-11-21T03:32:40.266"
+    stream = Stream(label, "arn", "", now, empty=True, reader="function", recorded=now)
+    Catalog(archive).write_stream(stream)
+    code, said = watch(deployed, deployed.user("WatcherPolicyArn"))
+    assert code == 0, said
+    code, said = watch(deployed, deployed.user("WatcherPolicyArn", without="ListTables"))
+    assert code != 0
+    assert "No permission to describe table orders-gone" in said.splitlines()[-1]
+
+
+def test_the_log_and_the_key_of_the_watcher(deployed: Deployed) -> None:
+    """The watcher may write to its own log only. That its key is needed is not shown, because
+    ministack encrypts without asking KMS."""
+    found = {each["Sid"]: each for each in deployed.stack.statements("WatcherPolicyArn")}
+    assert f":log-group:/aws/lambda/{STACK}-watcher:" in found["WriteLog"]["Resource"]
+    assert found["EncryptAndDecrypt"]["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
+
+
+@pytest.mark.parametrize("record", ["runs/run", "ends/label", "streams/label", "../item"])
+def test_the_watcher_can_neither_read_items_nor_forge_records(
+    deployed: Deployed, record: str
+) -> None:
+    """It writes no other kind of record and no item, reads no item, and deletes nothing."""
+    s3 = deployed.client(deployed.user("WatcherPolicyArn"), "s3")
+    archive = Archive(
+        deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders", KeySchema(SIMPLE)
+    )
+    (item, *_) = archive.history({"id": ROWS[0]["id"]}).versions
+    bucket = {"Bucket": deployed.stack.bucket}
+    forged = f"{PREFIX}/orders/meta/{record}.json".replace("meta/../", "")
+    assert not allowed(lambda: s3.put_object(**bucket, Key=forged, Body=b""))
+    version = {"Key": item.path, "VersionId": item.version_id}
+    assert not allowed(lambda: s3.get_object(**bucket, **version))
+    assert not allowed(lambda: s3.list_object_versions(**bucket, Prefix=f"{PREFIX}/orders/"))
+    witness = f"{PREFIX}/orders/meta/witness/label.json"
+    assert not allowed(lambda: s3.delete_object(**bucket, Key=witness))
+
+
 def test_the_backfill_policy_is_enough(deployed: Deployed) -> None:
     """With only this policy, an operator can backfill a table."""
     said = deployed.run(deployed.user("BackfillPolicyArn"), "backfill", "orders", "--json")
@@ -421,7 +525,9 @@ def test_a_restore_that_may_not_see_failures_says_so(deployed: Deployed) -> None
     """A failed batch that waits makes a restore inexact. The restore is refused if the user can see
     and read the batch. Otherwise, it reports that failed batches are unknown."""
     s3, bucket = deployed.cloud.aws.client("s3"), deployed.stack.outputs["FailuresBucket"]
-    key = f"aws/lambda/{deployed.mapping}/shardId-1/2026/11/21/2026-11-21T04.02.01-1"
+    day, clock = deployed.moment.rstrip("Z").split("T")
+    written = f"{day.replace('-', '/')}/{day}T{clock.replace(':', '.')}-1"
+    key = f"aws/lambda/{deployed.mapping}/shardId-1/{written}"
     words = ("restore", "orders", "--at", deployed.moment, "--plan")
     unseen = deployed.run(deployed.user("RestorerPolicyArn", without="ListFailures"), *words)
     assert unseen.code == 0, unseen
@@ -505,19 +611,30 @@ def test_a_bucket_in_another_region_is_written(deployed: Deployed) -> None:
         FunctionName=stack.outputs["FunctionName"], Payload=json.dumps(event)
     )
     assert json.loads(answer["Payload"].read()) == {"batchItemFailures": []}
-    assert len(elsewhere.list_object_versions(Bucket=name)["Versions"]) == len(event["Records"])
+    written = [each["Key"] for each in elsewhere.list_object_versions(Bucket=name)["Versions"]]
+    late = [key for key in written if "/meta/late/" in key]
+    assert len(written) - len(late) == len(event["Records"])
+    assert late  # the event is of the past, and the function may announce that
 
 
 def test_every_statement_was_taken_away_once(deployed: Deployed) -> None:
     """Every statement of every policy is covered by the tests above."""
     tested = {
         "WriterPolicyArn": {*WRITER},
+        "WatcherPolicyArn": {
+            *WATCHER,
+            "ReadFailures",
+            "ListTables",
+            "WriteLog",
+            "EncryptAndDecrypt",
+        },
         "BackfillPolicyArn": {*BACKFILL, "EncryptAndDecrypt"},
         "RestorerPolicyArn": {
             *INTO,
             "RewindTables",
             "ListFailures",
             "ReadFailures",
+            "SeeMappings",
             "SeeLag",
             "Decrypt",
         },
@@ -539,10 +656,29 @@ def damage(deployed: Deployed) -> None:
         time.sleep(0.2)
 
 
-def test_a_restore_that_may_not_see_the_lag_says_so(deployed: Deployed) -> None:
-    """A restore is refused if the user can see that the function is an hour behind. Otherwise, it
-    reports that the lag is unknown. This test runs last, because the metric stays in CloudWatch for
-    minutes."""
+@pytest.mark.parametrize(
+    ("sid", "said"),
+    [
+        ("SeeMappings", "No permission to read the event source mapping"),
+        ("SeeLag", "No permission to read the function's metrics"),
+    ],
+)
+def test_a_restore_that_may_not_see_the_reader_says_so(
+    deployed: Deployed, sid: str, said: str
+) -> None:
+    """Whoever may not see whether the stream is being read is told so, and relies on the record of
+    the watcher."""
+    code, watched = watch(deployed, deployed.user("WatcherPolicyArn"))
+    assert code == 0, watched
+    words = ("restore", "orders", "--at", deployed.moment, "--plan")
+    unseen = deployed.run(deployed.user("RestorerPolicyArn", without=sid), *words)
+    assert unseen.code == 0, unseen
+    assert said in unseen.err
+
+
+def test_a_restorer_sees_the_lag(deployed: Deployed) -> None:
+    """Whoever may see that the function is an hour behind claims no second of this hour. Last,
+    because what CloudWatch was told stays for minutes."""
     data = {
         "MetricName": "IteratorAge",
         "Value": 3_600_000.0,
@@ -550,11 +686,10 @@ def test_a_restore_that_may_not_see_the_lag_says_so(deployed: Deployed) -> None:
         "Timestamp": time.time() - 2,
     }
     data["Dimensions"] = [{"Name": "FunctionName", "Value": deployed.stack.outputs["FunctionName"]}]
+    before = deployed.run(deployed.user("RestorerPolicyArn"), "status", "orders", "--json").json
+    assert before["latest"] >= deployed.moment
     deployed.cloud.aws.client("cloudwatch").put_metric_data(
         Namespace="AWS/Lambda", MetricData=[data]
     )
-    words = ("restore", "orders", "--at", deployed.moment, "--plan")
-    assert deployed.run(deployed.user("RestorerPolicyArn"), *words).code == 4
-    unseen = deployed.run(deployed.user("RestorerPolicyArn", without="SeeLag"), *words)
-    assert unseen.code == 0, unseen
-    assert "how far it has read is unknown" in unseen.err
+    after = deployed.run(deployed.user("RestorerPolicyArn"), "status", "orders", "--json").json
+    assert after["latest"] < deployed.moment

@@ -1,27 +1,42 @@
 """Failed batches: how they affect coverage while they wait, and how they are redriven."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from collections.abc import Mapping as Object
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from restore.plan import Rebuild, Rewind
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.archive.status import status_of
+from stream_backup.archive.store import ConflictError
 from stream_backup.capture import failures
 from stream_backup.capture.batch import make_handler
 from stream_backup.capture.failures import DONE, GIVEN_UP, FailedBatch, Place, waiting
-from stream_backup.capture.redrive import LONGEST, Redrive
+from stream_backup.capture.holes import close_hole, lost_batches, record_holes
+from stream_backup.capture.redrive import LONGEST, Redrive, give_up_nameless
+from stream_backup.capture.tombstones import tombstones_kept
 from stream_backup.core.as_of import item_at
 from stream_backup.core.change import Change
 from stream_backup.core.coverage import Coverage, Epoch, Hole
-from stream_backup.core.time_rule import LATE, NEVER
+from stream_backup.core.key import key_hash
+from stream_backup.core.moment import iso
+from stream_backup.core.records import Mapping, RedriveRecord
+from stream_backup.core.retention import Bound
+from stream_backup.core.stamp import Stamp
+from stream_backup.core.time_rule import BUDGET, NEVER, Lateness
+from stream_backup.core.version import Version
 from stream_backup.errors import CoverageError, IncompleteError, RecordError
 from tests.backends import Backend
 from tests.cli import Table, lines, next_second, proxy
@@ -65,11 +80,12 @@ EPOCH = Epoch("A", T0, T0 + 100, None)
     ],
 )
 def test_a_failed_batch_is_a_hole(hole: Hole, end: int) -> None:
-    """While failed changes of its stream wait, an epoch is exact only up to the second before the
-    first of them."""
-    coverage = Coverage((EPOCH,), T0 + 1000, (hole,))
-    assert coverage.end_of(EPOCH) == end
-    assert coverage.bounds == (EPOCH.start, end)
+    """While changes of its stream wait, an epoch is exact up to the second before the first of
+    them."""
+    coverage = Coverage((EPOCH,), Bound(T0 + 1000, ""), (hole,))
+    assert coverage.end_of(EPOCH).moment == end
+    assert coverage.bounds
+    assert [bound.moment for bound in coverage.bounds] == [EPOCH.start, end]
     for moment in range(T0 + 100, T0 + 1001, 10):
         assert coverage.epoch_at(moment) == (EPOCH if moment <= end else None)
 
@@ -78,12 +94,14 @@ def test_a_moment_in_a_hole_is_refused() -> None:
     """The error gives the last exact moment, and the hint gives the first waiting change and the
     command that redrives it."""
     coverage = Coverage(
-        (EPOCH,), T0 + 1000, (Hole("A", T0 + 500, T0 + 510), Hole("A", T0 + 300, T0 + 310))
+        (EPOCH,),
+        Bound(T0 + 1000, ""),
+        (Hole("A", T0 + 500, T0 + 510), Hole("A", T0 + 300, T0 + 310)),
     )
     with pytest.raises(CoverageError, match=r"2026-11-21T03:37:39Z") as raised:
         coverage.require(T0 + 400, "orders")
     assert "stream-backup redrive orders" in raised.value.hint
-    assert "2026-11-21T03:37:40Z" in raised.value.hint
+    assert "from 2026-11-21T03:37:40Z on" in str(raised.value)
     assert coverage.require(T0 + 299, "orders") == EPOCH
 
 
@@ -97,15 +115,23 @@ def s3(moto_url: str) -> Any:
 
 
 class Fragile(MemoryStore):
-    """A store in which every write after the first `last` writes fails."""
+    """A store in which every write after the first `last` writes fails, and each takes `took`
+    seconds."""
 
     writes = 0
     last = 10**9
+    took = 0.0
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._sleep = clock.sleep
 
     def _write(
-        self, path: str, payload: bytes, metadata: Mapping[str, str], allowed: bool = True
+        self, path: str, payload: bytes, metadata: Object[str, str], allowed: bool = True
     ) -> bool:
         self.writes += 1
+        if self.took:
+            self._sleep(self.took)
         if self.writes > self.last:
             raise ConnectionResetError("the bucket is away")
         return super()._write(path, payload, metadata, allowed)
@@ -123,8 +149,8 @@ class World:
     def __post_init__(self) -> None:
         self.bucket = Aws(self.s3.meta.endpoint_url).bucket()
         self.store = Fragile(self.clock)
-        self.archive = Archive(self.store, "", "orders", SCHEMA)
-        self.handle = make_handler(lambda table: Archive(self.store, "", table))
+        self.archive = Archive(self.store, "", "orders", SCHEMA, self.clock)
+        self.handle = make_handler(lambda table: Archive(self.store, "", table, None, self.clock))
         self.mapping = EventSourceMapping(
             self.handle, self.clock, 10, retries=2, destination=self.keep
         )
@@ -142,13 +168,17 @@ class World:
     def waiting(self) -> list[FailedBatch]:
         return waiting(self.s3, [Place(self.bucket)])
 
+    @property
+    def lateness(self) -> Lateness:
+        return status_of(self.archive, int(self.clock.now)).lateness
+
     def paths(self, prefix: str = "") -> list[str]:
         found = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
         return [each["Key"] for each in found]
 
-    def redrive(self) -> Redrive:
+    def redrive(self, tombstones: int | None = None) -> Redrive:
         with ThreadPoolExecutor(4) as pool:
-            work = Redrive(self.s3, self.archive, pool, self.clock)
+            work = Redrive(self.s3, self.archive, pool, self.clock, tombstones)
             for batch in self.waiting:
                 work.redrive(batch)
         return work
@@ -239,9 +269,7 @@ def test_reassert_never_covers_a_change_that_arrives_meanwhile() -> None:
     class Racing(MemoryStore):
         racer: Change | None = None
 
-        def replace(
-            self, path: str, payload: bytes, metadata: Mapping[str, str], etag: str
-        ) -> bool:
+        def replace(self, path: str, payload: bytes, metadata: Object[str, str], etag: str) -> bool:
             if racer := self.racer:
                 self.racer = None
                 self.put(path, racer.payload, racer.metadata)
@@ -256,11 +284,86 @@ def test_reassert_never_covers_a_change_that_arrives_meanwhile() -> None:
     assert archive.read(archive.history(changes[0].key).versions[0]) == changes[3]
 
 
+class Disordered(MemoryStore):
+    """A bucket whose clock differs by a second from put to put, which lists the versions of one
+    second in any order, and in which another writer puts a change before a conditional put."""
+
+    def __init__(self, random: Random, racers: list[Change]) -> None:
+        super().__init__(lambda: T0 + random.choice([9, 10]))
+        self.random = random
+        self.racers = racers
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        found = list(super().versions(prefix))
+        self.random.shuffle(found)
+        return iter(sorted(found, key=lambda each: (each.path, -each.written)))
+
+    def replace(self, path: str, payload: bytes, metadata: Object[str, str], etag: str) -> bool:
+        self.race(path)
+        return super().replace(path, payload, metadata, etag)
+
+    def create(self, path: str, payload: bytes, metadata: Object[str, str]) -> bool:
+        self.race(path)
+        return super().create(path, payload, metadata)
+
+    def race(self, path: str) -> None:
+        assert self.requests["put"] < 60, "it does not end"
+        if self.racers:
+            racer = self.racers.pop(0)
+            self.put(path, racer.payload, racer.metadata)
+
+
+@given(
+    removals=st.lists(st.booleans(), min_size=1, max_size=6),
+    racing=st.lists(st.booleans(), max_size=3),
+    order=st.randoms(use_true_random=False),
+    marker=st.booleans(),
+)
+def test_reassert_in_a_listing_without_order(
+    removals: list[bool], racing: list[bool], order: Random, marker: bool
+) -> None:
+    """A reassertion ends with the newest version by stamp on top, whatever the order in which
+    versions of about one second are listed, a delete marker over them or not, and even if two
+    tombstones with the same ETag come one after the other."""
+    journal = Journal()
+    changes = [
+        Change.streamed(journal.write("a", None if removed else f"{number}"))
+        for number, removed in enumerate([False, *removals, *racing])
+    ]
+    written, racers = changes[: len(removals) + 1], changes[len(removals) + 1 :]
+    order.shuffle(written)
+    store = Disordered(order, racers)
+    archive = Archive(store, "", "orders", SCHEMA)
+    for change in written:
+        archive.put(change)
+    path = archive.root + written[0].name
+    if marker:
+        store.delete(path)
+    archive.reassert(written[0].name)
+    assert not archive.reassert(written[0].name)
+    current = store.current(path)
+    assert current is not None
+    known = [archive.read(version).stamp for version in store.versions(path)]
+    assert Stamp.of(dict(current.metadata)).rank == max(stamp.rank for stamp in known)
+
+
+def test_reassert_that_is_always_overtaken() -> None:
+    """A reassertion that meets a conflict each time ends with an error after a while."""
+    journal = Journal()
+    changes = [Change.streamed(journal.write("a", str(number))) for number in range(2)]
+    archive = Archive(store := MemoryStore(lambda: T0 + 9), "", "orders", SCHEMA)
+    for change in reversed(changes):
+        archive.put(change)
+    store.conflicts = lambda _: True
+    with pytest.raises(ConflictError):
+        archive.reassert(changes[0].name)
+
+
 @pytest.mark.parametrize("days", [0.5, 3, 400])
 def test_how_late_it_is_is_on_record_first(world: World, days: float) -> None:
-    """A batch that is redriven after more than a day would mislead readers that rely on the
-    retention of the stream. The archive therefore records how late it is before the first version
-    is written, and with that record every moment is exact."""
+    """A batch that is redriven later than usual would mislead readers that rely on the usual
+    bounds. The archive therefore records how late it is before the first version is written, and
+    with that record every moment is exact."""
     world.journal.fill(30, keys=3)
     batch, rest = world.journal.records[:20], world.journal.records[20:]
     world.handle({"Records": rest}, None)
@@ -272,14 +375,12 @@ def test_how_late_it_is_is_on_record_first(world: World, days: float) -> None:
     written = {change.stamp.sequence for change in changes_in(world.archive)}
     assert written == {int(record["dynamodb"]["SequenceNumber"]) for record in rest}
     world.store.last = 10**9
-    lateness = Catalog(world.archive).lateness()
-    late_by = (
-        int(world.clock.now) + LONGEST - batch[0]["dynamodb"]["ApproximateCreationDateTime"] - LATE
-    )
-    assert lateness == max(0, late_by)
+    late_by = int(world.clock.now) + BUDGET - batch[0]["dynamodb"]["ApproximateCreationDateTime"]
+    announced = max(world.lateness.announced.values())
+    assert announced // 2 < late_by <= announced
     work = world.redrive()
     assert work.batches == 1
-    lateness = Catalog(world.archive).lateness()
+    lateness = world.lateness
     for moment in world.journal.moments:
         assert restored(world.archive, moment, lateness) == world.journal.at(moment)
     assert_order(world.archive)
@@ -295,7 +396,8 @@ def test_without_the_record_a_reader_would_be_wrong(world: World) -> None:
     (history,) = world.archive.histories()
     moment = T0 + 10
     assert item_at(history.versions, moment, NEVER, world.archive.read) is None
-    lateness = status_of(world.archive, int(world.clock.now)).lateness
+    world.clock.sleep(60)
+    lateness = world.lateness
     assert item_at(history.versions, moment, NEVER, world.archive.read, lateness) is not None
     for bodies in (True, False):
         assert Rebuild(world.archive, moment, NEVER, bodies).step(history).action == "absent"
@@ -323,7 +425,7 @@ def test_interrupted_anywhere_and_run_again(s3: Any) -> None:
         world.store.last = 10**9
         world.redrive()
         assert world.paths() == [DONE + path for path in sorted(paths)]
-        lateness = Catalog(world.archive).lateness()
+        lateness = world.lateness
         for moment in world.journal.moments:
             assert restored(world.archive, moment, lateness) == world.journal.at(moment), (
                 cut,
@@ -418,16 +520,32 @@ def test_the_records_widen_what_lambda_says(world: World) -> None:
     assert batch.hole == Hole(LABEL, T0, records[-1]["dynamodb"]["ApproximateCreationDateTime"])
 
 
-def test_the_latest_of_all_redrives_counts(world: World) -> None:
-    """Readers use the largest lateness of all redrives, including those that were on time."""
+def test_every_redrive_announces_for_its_hour(world: World) -> None:
+    """How late a redrive wrote is recorded for the hour in which it wrote."""
     for days in (9, 0):
         world.clock.sleep(days * DAY)
         world.journal.now = int(world.clock.now) - (9 * DAY if days else 0)
         world.fail([world.journal.write("a", f"{days}")], f"{days}")
         world.redrive()
-    records = world.archive.read_meta("redrives").values()
-    assert sorted(record["lateness"] > 0 for record in records) == [False, True]
-    assert Catalog(world.archive).lateness() > 7 * DAY
+    (announced,) = world.lateness.announced.values()
+    assert 9 * DAY < announced <= 18 * DAY
+    assert [record.lateness for record in redrives(world)] == [0, 0]
+
+
+def test_a_redrive_that_did_not_announce(world: World) -> None:
+    """The lateness that an earlier release recorded still widens the bound of every version."""
+    world.archive.write_meta(
+        "redrives/old",
+        {"name": "old", "lateness": 7 * DAY, "last": "2026-11-21T03:32:40Z"}
+        | {"batches": 1, "changes": 1, "reasserted": 0},
+    )
+    version = Version("T/a", "v", T0, 9, "")
+    bounds = [lateness.earliest(version) for lateness in (Lateness(), world.lateness)]
+    assert bounds[0] - bounds[1] == 7 * DAY
+
+
+def redrives(world: World) -> list[RedriveRecord]:
+    return [RedriveRecord.of(each) for each in world.archive.read_meta("redrives").values()]
 
 
 def test_the_event_as_an_object(world: World) -> None:
@@ -462,6 +580,214 @@ def test_put_aside_by_somebody_else(world: World, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(failures, "_paths", listed)
     assert world.waiting == []
+
+
+# ------------------------------------------------------------
+# holes that expire
+
+
+def lambda_path(world: World, written: int) -> str:
+    """Where Lambda puts a batch that it gives up on in this second."""
+    day, time = iso(written).rstrip("Z").split("T")
+    return (
+        f"aws/lambda/{world.mapping.uuid}/{SHARD}/{day.replace('-', '/')}"
+        f"/{day}T{time.replace(':', '.')}-0123456789abcdef"
+    )
+
+
+def test_an_unreadable_object_is_a_hole_of_a_day(world: World) -> None:
+    """What an object contains that cannot be read is at most a day older than the time in its name:
+    neither the hole nor the outage that it becomes reaches back to the beginning of time."""
+    written = T0 + 40 * DAY
+    world.keep(lambda_path(world, written), b"damaged")
+    prefix = f"aws/lambda/{world.mapping.uuid}/"
+    (batch,) = waiting(world.s3, [Place(world.bucket, prefix, "orders", LABEL)])
+    assert written - DAY - 3600 < batch.since <= written - DAY
+    assert written <= batch.until < written + 60
+    with ThreadPoolExecutor(1) as pool:
+        work = Redrive(world.s3, world.archive, pool, world.clock)
+        assert not work.redrive(batch)
+        world.clock.now = written + 400 * DAY
+        work.give_up(batch, int(world.clock.now))
+    (outage,) = Catalog(world.archive).outages()
+    assert (outage.since, outage.until) == (batch.since - 1, batch.until)
+
+
+def test_two_redrives_at_once(world: World) -> None:
+    """A batch that another redrive moves aside after it was listed, before it is read or before it
+    is moved, is no error."""
+    records = world.journal.fill(20)
+    for number in (0, 1):
+        world.fail(records[number * 10 : number * 10 + 10], f"batch-{number}")
+    first, second = world.waiting
+    with ThreadPoolExecutor(4) as pool:
+        one, other = (Redrive(world.s3, world.archive, pool, world.clock) for _ in range(2))
+        assert one.redrive(first)
+        assert other.redrive(first)
+        failures.move(world.s3, second, DONE)
+        failures.move(world.s3, second, DONE)
+        assert (one.kept, other.kept) == ([], [])
+    assert world.paths() == [DONE + first.path, DONE + second.path]
+
+
+def test_a_change_does_not_come_back_when_its_tombstone_has_expired(world: World) -> None:
+    """A change that is older than the bucket keeps tombstones may have been followed by a removal
+    whose tombstone has expired. It is written only if the item has a later current version."""
+    for name in ("gone", "marked", "changed", "removed"):
+        world.journal.write(name, "old")
+    batch = list(world.journal.records)
+    world.journal.now += 10
+    for name in ("gone", "marked", "removed"):
+        world.journal.write(name, None)
+    world.journal.write("changed", "new")
+    world.handle({"Records": world.journal.records[4:]}, None)
+    gone, marked = (f"orders/{key_hash({'id': {'S': name}})}" for name in ("gone", "marked"))
+    del world.store.objects[gone]  # a lifecycle rule removed the tombstone, then its marker
+    world.store.delete(marked)  # a lifecycle rule has put a marker on it
+    path = world.fail(batch)
+    world.clock.sleep(31 * DAY)
+    work = world.redrive(tombstones=30 * DAY)
+    ((_, reason),) = work.kept
+    assert "2 of 4 records" in reason
+    assert "tombstone" in reason
+    assert work.changes == 2
+    assert world.paths() == [path]
+    assert restored(world.archive, int(world.clock.now), world.lateness) == world.journal.at(
+        int(world.clock.now)
+    )
+    assert_order(world.archive)
+
+
+@pytest.mark.parametrize("kept", [None, 40 * DAY])
+def test_where_tombstones_expire_a_batch_has_a_limited_time(world: World, kept: int | None) -> None:
+    """A change counts as safe for LONGEST seconds. What is not written by then waits for the next
+    redrive; without rules there is no limit."""
+    world.fail(world.journal.fill(20, keys=1))
+    world.store.took = 100
+    if kept is None:
+        assert world.redrive(tombstones=kept).changes == 20
+        return
+    with pytest.raises(IncompleteError, match="takes too long"):
+        world.redrive(tombstones=kept)
+    assert 0 < len(list(changes_in(world.archive))) < LONGEST // 100
+    world.store.took = 0
+    assert world.redrive(tombstones=kept).changes == 20
+    check_equal(world.archive, world.journal)
+
+
+@pytest.mark.parametrize(("kept", "age"), [(None, 400), (40 * DAY, 31)])
+def test_while_tombstones_are_kept_every_change_is_written(
+    world: World, kept: int | None, age: int
+) -> None:
+    """Where no rule expires tombstones, or none can have expired yet, the only change of an item
+    comes back however late it is."""
+    world.fail(world.journal.fill(5))
+    world.clock.sleep(age * DAY)
+    assert world.redrive(tombstones=kept).batches == 1
+
+
+RULE = {"Status": "Enabled", "Filter": {"Prefix": ""}}
+ELSEWHERE = RULE | {"Filter": {"Prefix": "x"}}
+SUPERSEDED = RULE | {"NoncurrentVersionExpiration": {"NoncurrentDays": 35}}
+TOMBSTONES = {
+    "Status": "Enabled",
+    "Filter": {"ObjectSizeLessThan": 1},
+    "Expiration": {"Days": 90},
+}
+
+
+@pytest.mark.parametrize(
+    ("rules", "days"),
+    [
+        ([], None),
+        ([SUPERSEDED], None),
+        ([TOMBSTONES], None),
+        ([TOMBSTONES, SUPERSEDED], 125),
+        ([TOMBSTONES, SUPERSEDED | {"Status": "Disabled"}], None),
+        ([TOMBSTONES, SUPERSEDED, RULE | {"Expiration": {"Days": 7}}], 42),
+        (
+            [TOMBSTONES, SUPERSEDED, RULE | {"Filter": {"Prefix": "x"}, "Expiration": {"Days": 7}}],
+            125,
+        ),
+        ([SUPERSEDED, RULE | {"Expiration": {"ExpiredObjectDeleteMarker": True}}], None),
+    ],
+)
+def test_how_long_tombstones_are_kept(rules: list[dict[str, Any]], days: int | None) -> None:
+    """A tombstone is gone after the rule that expires it and then the rule for superseded
+    versions; without both it stays for ever."""
+    client = SimpleNamespace(get_bucket_lifecycle_configuration=lambda **_: {"Rules": rules})
+    assert tombstones_kept(client, "b", "orders/") == (None if days is None else days * DAY)
+
+
+def test_rules_that_may_not_be_read() -> None:
+    """Without permission to read the rules the shortest that S3 allows are assumed: two days."""
+
+    def denied(**_: Any) -> Any:
+        error = {"Error": {"Code": "AccessDenied", "Message": ""}}
+        raise ClientError(error, "GetBucketLifecycleConfiguration")
+
+    client = SimpleNamespace(get_bucket_lifecycle_configuration=denied)
+    assert tombstones_kept(client, "b", "orders/") == 2 * DAY
+
+
+def test_a_hole_stays_when_its_object_is_gone(world: World) -> None:
+    """A failed batch that was seen stays a hole after its object has expired, until it is given up;
+    one that was redriven or given up is no hole, even if its record was written late."""
+    records = world.journal.fill(12)
+    for number in range(3):
+        world.fail(records[number * 4 : number * 4 + 4], f"batch-{number}")
+    catalog, batches = Catalog(world.archive), world.waiting
+    record_holes(catalog, batches, T0)
+    record_holes(catalog, batches, T0)
+    assert lost_batches(catalog, batches) == []
+    for batch in batches:
+        world.s3.delete_object(Bucket=world.bucket, Key=batch.path)
+    assert [each.hole for each in lost_batches(catalog, [])] == [each.hole for each in batches]
+    with ThreadPoolExecutor(1) as pool:
+        work = Redrive(world.s3, world.archive, pool, world.clock)
+        (lost, *_) = lost_batches(catalog, [])
+        assert not work.redrive(lost)
+        assert "no longer in the failures bucket" in work.kept[0][1]
+        work.give_up(lost, int(world.clock.now))
+    assert [each.path for each in lost_batches(catalog, [])] == [each.path for each in batches[1:]]
+    assert catalog.outages()[0].since == batches[0].since - 1
+    close_hole(catalog, batches[1], DONE, T0)
+    record_holes(catalog, batches, T0)  # by somebody who listed it before it was moved
+    assert [each.path for each in lost_batches(catalog, [])] == [batches[2].path]
+
+
+@pytest.mark.parametrize("give_up", [False, True])
+def test_a_redriven_batch_is_no_hole(world: World, give_up: bool) -> None:
+    """A redrive closes the record of a batch before it moves the batch aside, so that no reader
+    finds neither."""
+    records = world.journal.fill(4)
+    world.fail([poisoned(each) for each in records] if give_up else records)
+    catalog, (batch,) = Catalog(world.archive), world.waiting
+    record_holes(catalog, [batch], T0)
+    with ThreadPoolExecutor(4) as pool:
+        work = Redrive(world.s3, world.archive, pool, world.clock)
+        assert work.redrive(batch) is not give_up
+        if give_up:
+            work.give_up(batch, int(world.clock.now))
+    assert lost_batches(catalog, world.waiting) == []
+
+
+def test_an_object_of_an_unknown_mapping_is_given_up(world: World) -> None:
+    """An object that names no table, under a mapping that no archive knows, may hold changes of any
+    table whose failed batches go to that bucket: giving it up is an outage of each."""
+    written = T0 + 3 * DAY
+    path = lambda_path(world, written).replace(world.mapping.uuid, "unknown")
+    world.keep(path, b"damaged")
+    users = Archive(world.store, "", "users", SCHEMA)
+    Catalog(world.archive).write_mapping(Mapping("a", LABEL, "f", world.bucket, T0))
+    Catalog(users).write_mapping(Mapping("b", LABEL, "f", "another bucket", T0))
+    (batch,) = world.waiting
+    assert batch.table == ""
+    give_up_nameless(world.s3, [world.archive, users], batch, written + 60)
+    assert world.paths() == [GIVEN_UP + path]
+    (outage,) = Catalog(world.archive).outages()
+    assert (outage.stream, outage.since, outage.until) == (LABEL, batch.since - 1, batch.until)
+    assert Catalog(users).outages() == []
 
 
 # ------------------------------------------------------------
@@ -569,6 +895,39 @@ def test_the_whole_story(aws: Aws) -> None:
     shell.done("backfill", "redriven")
     now = next_second()
     assert lines(shell.done("restore", "redriven", "--at", now, "--to", "-").out) == table.rows()
+
+
+@pytest.mark.server
+def test_an_object_that_expires(aws: Aws) -> None:
+    """A failed batch whose object is gone stays a hole that status and restore report, until it is
+    given up; so can an object be that names no table."""
+    deployed = Deployed.make(aws)
+    shell, table = deployed.shell, Table.create(aws, "expired")
+    put(table, "k", "v")
+    uuid = shell.done("enable", "expired", "--json").json["mapping"]
+    shell.done("backfill", "expired")
+    moment = next_second()
+    day, clock = moment.rstrip("Z").split("T")
+    name = f"{SHARD}/{day.replace('-', '/')}/{day}T{clock.replace(':', '.')}-0123"
+    deployed.keep(f"aws/lambda/{uuid}/{name}", b"damaged")
+    assert shell.run("redrive", "expired").code == 3
+    (path,) = deployed.waiting()
+    aws.client("s3").delete_object(Bucket=deployed.failures, Key=path)
+    (batch,) = shell.done("status", "expired", "--json").json["failed_batches"]
+    assert "no longer in the failures bucket" in json.dumps(batch)
+    shell.run("restore", "expired", "--at", moment, "--to", "-").refused(4, "redrive expired")
+    said = shell.run("redrive", "--json")
+    assert (said.code, said.json["failed"][0]["table"]) == (3, "expired")
+    deployed.keep(f"aws/lambda/unknown/{name}", b"damaged")
+    assert "redrive --give-up" in shell.run("redrive").err.splitlines()[-1]
+    given_up = shell.done("redrive", "--give-up").err
+    assert "next backfill of: expired" in given_up
+    assert deployed.waiting() == [f"{GIVEN_UP}aws/lambda/unknown/{name}"]
+    status = shell.done("status", "expired", "--json").json
+    assert (status["failed_batches"], status["earliest"]) == ([], None)
+    shell.done("backfill", "expired")
+    now = next_second()
+    assert lines(shell.done("restore", "expired", "--at", now, "--to", "-").out) == table.rows()
 
 
 @pytest.mark.server

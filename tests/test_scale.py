@@ -19,6 +19,7 @@ from stream_backup.core.key import KeySchema
 from stream_backup.core.moment import from_iso, iso
 from stream_backup.core.records import Run, Stream, TableDescription
 from stream_backup.core.stamp import Kind, Stamp
+from stream_backup.core.witness import Witness
 from tests.cli import BIN, Shell, Table, archive_server, lines
 from tests.servers import Aws
 
@@ -87,6 +88,7 @@ def fill(items: int, each: int) -> Big:
     good = at + APART
     for number in range(1, items, 50):
         write(number, BAD, good + 1 + number % 60, removed=False)
+    meta.write_witness(Witness(label, good + 60, good + 70))
     return Big(store, items, items * each + items // 50, good, good + 60)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stream_backup.core.change import METADATA_LIMIT, Change, metadata_size
 from stream_backup.core.item import Item, digest
 from stream_backup.core.key import key_hash
-from stream_backup.core.stamp import Kind, Stamp
+from stream_backup.core.stamp import MARK, Kind, Stamp
 from tests import strategies
 
 seconds = st.integers(0, 2**33)
@@ -113,13 +113,11 @@ def test_metadata_is_fit_for_a_header(key: Item) -> None:
 
 def test_limit_is_exact() -> None:
     """The key moves to the body at the first byte that would exceed 2,048, with the prefix of each
-    name counted."""
-    room = METADATA_LIMIT - metadata_size(tombstone({"k": {"S": ""}}).metadata)
+    name and the mark of a writer that announces counted."""
+    room = METADATA_LIMIT - metadata_size(tombstone({"k": {"S": ""}}).metadata | MARK)
     fits, exceeds = tombstone({"k": {"S": "x" * room}}), tombstone({"k": {"S": "x" * (room + 1)}})
-    assert (
-        sum(len(f"x-amz-meta-{name}{value}".encode()) for name, value in fits.metadata.items())
-        == 2048
-    )
+    sent = fits.metadata | MARK
+    assert sum(len(f"x-amz-meta-{name}{value}".encode()) for name, value in sent.items()) == 2048
     assert fits.payload == b""
     assert exceeds.payload == b'{"k":{"S":"' + b"x" * (room + 1) + b'"}}'
     assert "key" not in exceeds.metadata

@@ -4,16 +4,23 @@ and SeaweedFS."""
 import socket
 import struct
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from stream_backup.archive import s3
+from stream_backup.archive.memory import MemoryStore
 from stream_backup.archive.s3 import S3Store, open_objects
+from stream_backup.archive.store import ConflictError
 from stream_backup.core.change import METADATA_LIMIT, Change, metadata_size
 from stream_backup.core.item import digest
 from stream_backup.core.stamp import Stamp
-from tests.backends import Backend
+from tests.backends import STAND_INS, Backend, on
+from tests.cli import Answer, proxy
+
+CONFLICT: Answer = (409, b"<Error><Code>ConditionalRequestConflict</Code></Error>")
 
 
 def test_put_adds_a_version(backend: Backend) -> None:
@@ -234,3 +241,76 @@ def test_a_put_under_a_condition_survives_a_connection_that_breaks(arrived: bool
     finally:
         server.shutdown()
         server.server_close()
+
+
+# A conditional put that meets another operation: S3 answers 409, which says nothing about the path.
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("stand_in", STAND_INS)
+def test_a_conflict_does_not_mean_that_an_object_exists(
+    request: pytest.FixtureRequest, stand_in: str
+) -> None:
+    """A create that S3 answers with 409 is tried again: it writes where nothing is, over a delete
+    marker, and not over an object."""
+    with proxy(request.getfixturevalue(f"{stand_in}_url")) as between:
+        backend = on(between.aws)
+        conflicts: Iterator[Answer] = iter(())
+        between.rule = lambda asked: (
+            next(conflicts, None) if asked.operation == "PutObject" else None
+        )
+        conflicts = iter([CONFLICT, CONFLICT])
+        assert backend.store.create("T/a", b"first", {})
+        conflicts = iter([CONFLICT])
+        assert not backend.store.create("T/a", b"second", {})
+        backend.delete("T/a")
+        conflicts = iter([CONFLICT])
+        assert backend.store.create("T/a", b"third", {})
+        conflicts = iter([CONFLICT])
+        backend.store.put("T/a", b"fourth", {})
+        assert backend.bodies("T/a") == [b"fourth", b"third", b"first"]
+
+
+@pytest.mark.server
+def test_a_replace_that_meets_a_conflict_was_not_done(moto_url: str) -> None:
+    """A replace that S3 keeps answering with 409 writes nothing and says so, for its caller looks
+    again; one conflict is tried again."""
+    with proxy(moto_url) as between:
+        backend = on(between.aws)
+        backend.store.put("T/a", b"old", {})
+        between.rule = lambda asked: CONFLICT if asked.operation == "PutObject" else None
+        assert not backend.store.replace("T/a", b"new", {}, digest(b"old"))
+        assert backend.bodies("T/a") == [b"old"]
+        conflicts = iter([CONFLICT])
+        between.rule = lambda asked: (
+            next(conflicts, None) if asked.operation == "PutObject" else None
+        )
+        assert backend.store.replace("T/a", b"new", {}, digest(b"old"))
+        assert backend.bodies("T/a") == [b"new", b"old"]
+
+
+@pytest.mark.server
+def test_a_conflict_that_does_not_end(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When 409 is all that S3 answers, a put and a create end with an error."""
+    monkeypatch.setattr(s3, "PATIENCE", 0.6)
+    with proxy(moto_url) as between:
+        backend = on(between.aws)
+        between.rule = lambda asked: CONFLICT if asked.operation == "PutObject" else None
+        with pytest.raises(ConflictError):
+            backend.store.create("T/a", b"new", {})
+        with pytest.raises(ConflictError):
+            backend.store.put("T/a", b"new", {})
+        assert backend.bodies("T/a") == []
+
+
+def test_a_conflict_in_memory() -> None:
+    """The store in memory plays a conflict: a create ends with an error and a replace is not done,
+    whatever is on the path."""
+    store = MemoryStore(lambda: 0)
+    store.put("T/a", b"old", {})
+    store.conflicts = lambda path: True
+    for path in ("T/a", "T/b"):
+        with pytest.raises(ConflictError):
+            store.create(path, b"new", {})
+        assert not store.replace(path, b"new", {}, digest(b"old"))
+    assert [version.path for version in store.versions("T/")] == ["T/a"]

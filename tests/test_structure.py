@@ -23,7 +23,8 @@ RINGS = (
     "stream_backup.archive",
     "stream_backup.aws",
     "stream_backup.capture",
-    "stream_backup.handler backfill restore stream_backup.verify stream_backup.inspect",
+    "stream_backup.handler stream_backup.watcher backfill restore stream_backup.verify"
+    " stream_backup.inspect",
     "stream_backup.estimate",
     "stream_backup.cli",
     "stream_backup.demo backfill.__main__ restore.__main__",
@@ -36,6 +37,7 @@ TERMINAL = ("click", "rich")
 LIGHT = {
     "backfill.worker": ("click", "rich", "aws_lambda_powertools", "stream_backup.cli"),
     "stream_backup.handler": ("click", "rich", "boto3", "stream_backup.aws", "stream_backup.cli"),
+    "stream_backup.watcher": ("click", "rich", "stream_backup.cli"),
 }
 """What a process that imports only this module must not load. Powertools loads botocore."""
 
@@ -44,6 +46,7 @@ FUNCTION = {
     "stream_backup.handler",
     "stream_backup.capture.batch",
     "stream_backup.archive.layout",
+    "stream_backup.archive.announce",
     "stream_backup.archive.s3",
     "stream_backup.archive.listing",
 }
@@ -127,7 +130,8 @@ def test_only_the_command_line_knows_a_terminal() -> None:
 
 @pytest.mark.parametrize("module", sorted(LIGHT))
 def test_a_process_loads_no_more_than_it_needs(module: str) -> None:
-    """A worker loads no command line and no Powertools, and the function loads no boto3."""
+    """A worker loads no command line and no Powertools, the function no boto3, and the watcher no
+    command line."""
     script = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
@@ -141,7 +145,7 @@ def test_a_process_loads_no_more_than_it_needs(module: str) -> None:
 
 def test_margins_are_computed_with_in_one_room() -> None:
     """Only `core/time_rule.py` computes with the margins between clocks."""
-    margins = {"SKEW", "MARGIN", "LATE", "SETTLE"}
+    margins = {"SKEW", "MARGIN", "LATE", "SETTLE", "NORMAL", "BUDGET", "LEAST", "HOUR", "QUIET"}
     found = [
         path.name
         for path in SOURCES
@@ -153,9 +157,16 @@ def test_margins_are_computed_with_in_one_room() -> None:
 
 def test_records_are_stored_by_the_catalog_alone() -> None:
     """Only `archive/catalog.py` reads and writes what is under `meta/`."""
-    verbs = re.compile(r"\.(write_meta|read_meta|read_one_meta)\(")
+    verbs = re.compile(r"\.(write_meta|read_meta|read_one_meta|meta_names)\(")
     found = [path.name for path in SOURCES if verbs.search(path.read_text())]
     assert found == ["catalog.py"]
+
+
+def test_an_archive_has_the_right_clock() -> None:
+    """How late a change is depends on the clock of its archive. A command opens it with AWS's
+    clock, and the function with its own."""
+    found = [path.name for path in SOURCES if re.search(r"(?<!class )Archive\(", path.read_text())]
+    assert found == ["connection.py", "handler.py"]
 
 
 def test_no_two_classes_share_a_name() -> None:

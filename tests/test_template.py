@@ -19,7 +19,7 @@ from tests.servers import REGION
 TEMPLATE = sam.template()
 PARAMETERS = sam.parameters(TEMPLATE)
 RESOURCES = TEMPLATE["Resources"]
-POLICIES = ("WriterPolicy", "BackfillPolicy", "RestorerPolicy")
+POLICIES = ("WriterPolicy", "WatcherPolicy", "BackfillPolicy", "RestorerPolicy")
 ARCHIVE_BUCKET = RESOURCES["ArchiveBucket"]["Properties"]
 
 
@@ -121,11 +121,28 @@ def test_a_restorer_cannot_write_to_the_archive() -> None:
     }
     assert {action for action in actions if action.startswith("s3:")} == {
         "s3:GetBucketVersioning",
+        "s3:GetLifecycleConfiguration",
         "s3:ListBucketVersions",
         "s3:GetObjectVersion",
         "s3:ListBucket",
         "s3:GetObject",
     }
+
+
+def test_the_watcher_cannot_touch_items() -> None:
+    """Of the archive, the watcher reads only records, and writes only three kinds of them."""
+    found = {statement["Sid"]: statement for statement in statements("WatcherPolicy")}
+    on_objects = {
+        sid: statement
+        for sid, statement in found.items()
+        if "Object" in json.dumps(statement["Action"]) and "${Path}" in json.dumps(statement)
+    }
+    assert set(on_objects) == {"ReadRecords", "WriteRecords"}
+    assert on_objects["ReadRecords"]["Resource"]["Fn::Sub"][0].endswith("/${Path}*/meta/*")
+    assert [
+        resource["Fn::Sub"][0].partition("/${Path}*/meta/")[2]
+        for resource in on_objects["WriteRecords"]["Resource"]
+    ] == ["witness/*", "retention/*", "outages/*"]
 
 
 def test_nothing_that_holds_history_goes_with_the_stack() -> None:
@@ -197,11 +214,13 @@ def test_alarms_and_the_dashboard_name_the_metrics_the_handler_writes() -> None:
     """The alarms and the dashboard use only metrics that the handler writes, so a renamed metric
     cannot leave one of them empty."""
     source = (sam.ROOT / "stream_backup" / "handler.py").read_text()
-    written = set(re.findall(r'add_metric\("(\w+)"', source))
+    watcher = (sam.ROOT / "stream_backup" / "watcher.py").read_text()
+    written = set(re.findall(r'add_metric\("(\w+)"', source + watcher))
     body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     json.loads(re.sub(r"\$\{\w+(::\w+)?\}", "1", body))
     searched = set(re.findall(r'\{StreamBackup,service,table\} MetricName=\\"(\w+)\\"', body))
-    assert searched == {"changes", "lag", "failures", "bytes", "tombstones"} <= written
+    shown = {"changes", "lag", "failures", "bytes", "tombstones", "exact_age"}
+    assert searched == shown <= written
     assert 'Metrics(namespace="StreamBackup", service="stream-backup")' in source
     assert 'add_dimension("table", table)' in source
     (silence,) = RESOURCES["Fn::ForEach::Silences"][2].values()
@@ -228,7 +247,8 @@ def test_a_poison_record_moves_the_metric_of_its_alarm(capsys: pytest.CaptureFix
 
 
 def test_every_alarm_tells_the_topic() -> None:
-    """Every alarm notifies the topic, and none is raised by missing data."""
+    """No alarm is silent, and none is raised by the mere absence of traffic. The metric of the
+    watcher has a value without any traffic, so its absence raises the alarm."""
     loops = [
         fragment
         for name, loop in RESOURCES.items()
@@ -237,10 +257,22 @@ def test_every_alarm_tells_the_topic() -> None:
     ]
     every = [each for each in [*RESOURCES.values(), *loops] if isinstance(each, dict)]
     alarms = [each["Properties"] for each in every if each.get("Type") == "AWS::CloudWatch::Alarm"]
-    assert len(alarms) == 6
+    assert len(alarms) == 7
     for alarm in alarms:
         assert alarm["AlarmActions"] == [{"Ref": "Topic"}]
-        assert alarm["TreatMissingData"] == "notBreaching"
+        watched = alarm.get("MetricName") == "exact_age"
+        assert alarm["TreatMissingData"] == ("breaching" if watched else "notBreaching")
+
+
+def test_every_period_of_the_alarm_includes_a_run_of_the_watcher() -> None:
+    """However often the watcher runs, a period of its alarm has a value, also if one run fails or
+    is late."""
+    schedule = RESOURCES["Watcher"]["Properties"]["Events"]["EveryFewMinutes"]["Properties"]
+    assert schedule["Schedule"] == {"Fn::Sub": "cron(0/${WatchMinutes} * * * ? *)"}
+    period = RESOURCES["ExactAgeAlarm"]["Properties"]["Period"]
+    assert PARAMETERS["WatchMinutes"]["MaxValue"] * 60 < period
+    assert PARAMETERS["WatchMinutes"]["Default"] * 60 * 3 <= period
+    assert RESOURCES["Watcher"]["Properties"]["Timeout"] < period
 
 
 def test_the_command_line_finds_its_outputs() -> None:
@@ -255,6 +287,7 @@ def test_the_command_line_finds_its_outputs() -> None:
         "TopicArn",
     }
     named |= {"DashboardName", "WriterPolicyArn", "BackfillPolicyArn", "RestorerPolicyArn"}
+    named |= {"WatcherName", "WatcherPolicyArn"}
     assert named <= set(TEMPLATE["Outputs"])
 
 
@@ -270,15 +303,22 @@ def test_an_exception_from_a_lint_gives_its_reason() -> None:
             assert len(each["comment"]) > 30, (name, each["id"])
 
 
-def test_the_function_runs_on_the_versions_the_tests_run_on() -> None:
-    """The package pins the versions in the tests' constraints, and includes aws-lambda-powertools
-    and obstore."""
-    lines = (sam.ROOT / "function" / "requirements.txt").read_text().splitlines()
-    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+@pytest.mark.parametrize(
+    ("file", "needed"),
+    [
+        ("requirements.txt", {"aws-lambda-powertools", "obstore"}),
+        ("watcher-requirements.txt", {"boto3", "botocore"}),
+    ],
+)
+def test_the_function_runs_on_the_versions_the_tests_run_on(file: str, needed: set[str]) -> None:
+    """The package pins what the tests' own constraints pin, and holds all that the project says it
+    needs."""
+    lines = (sam.ROOT / "function" / file).read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith(("#", "-")))
     constraints = (sam.ROOT / "constraints.txt").read_text().lower().replace("_", "-").splitlines()
     for name, version in pinned.items():
         assert f"{name.lower().replace('_', '-')}=={version}" in constraints
-    assert {"aws-lambda-powertools", "obstore"} <= set(pinned)
+    assert needed <= set(pinned)
 
 
 def test_a_slip_inside_a_loop_is_caught(tmp_path: Path) -> None:

@@ -7,16 +7,28 @@ from hypothesis import strategies as st
 
 from stream_backup.core.as_of import item_at
 from stream_backup.core.stamp import Stamp
-from stream_backup.core.time_rule import LATE, NEVER, SKEW, earliest_stamp, latest_stamp
+from stream_backup.core.time_rule import LATE, NEVER, SKEW, Lateness, latest_stamp
 from stream_backup.core.version import Version
-from tests.histories import DAY, T0, Bucket, Written, answer, bucket, histories, reference, streamed
+from tests.histories import (
+    DAY,
+    T0,
+    Bucket,
+    Written,
+    announced,
+    answer,
+    bucket,
+    histories,
+    reference,
+    streamed,
+)
 
 
 @settings(max_examples=500)
-@given(histories())
-def test_short_walk_equals_exhaustive(drawn: tuple[list[Written], int, int, int]) -> None:
+@given(st.one_of(histories(), announced()))
+def test_short_walk_equals_exhaustive(drawn: tuple[list[Written], int, int, Lateness]) -> None:
     """Law 7: for every moment and floor, item_at returns the highest-ranked version that counts,
-    however late, early, often, or out of order versions were written. It reads no version twice."""
+    however late, early, often, or out of order versions were written, and whatever was announced.
+    It reads no version twice."""
     stored, moment, floor, lateness = drawn
     held = bucket(*stored)
     found = item_at(held.versions(), moment, floor, held.read, lateness)
@@ -32,8 +44,8 @@ def test_short_walk_equals_exhaustive(drawn: tuple[list[Written], int, int, int]
     assert set(held.reads.values()) <= {1}
 
 
-@given(histories())
-def test_order_of_the_listing_is_no_matter(drawn: tuple[list[Written], int, int, int]) -> None:
+@given(st.one_of(histories(), announced()))
+def test_order_of_the_listing_is_no_matter(drawn: tuple[list[Written], int, int, Lateness]) -> None:
     """A history gives the same answer in any order."""
     stored, moment, floor, lateness = drawn
     held = bucket(*stored)
@@ -42,8 +54,8 @@ def test_order_of_the_listing_is_no_matter(drawn: tuple[list[Written], int, int,
     assert getattr(forward, "rank", None) == getattr(back, "rank", None)
 
 
-@given(histories())
-def test_only_forward(drawn: tuple[list[Written], int, int, int]) -> None:
+@given(st.one_of(histories(), announced()))
+def test_only_forward(drawn: tuple[list[Written], int, int, Lateness]) -> None:
     """Law 4: the rank of the answer never decreases as the moment increases, tombstones
     included."""
     stored, moment, floor, lateness = drawn
@@ -61,8 +73,10 @@ def test_only_forward(drawn: tuple[list[Written], int, int, int]) -> None:
 def test_bounds_hold(delay: int, lateness: int) -> None:
     """The bounds that a listing gives for a stamp hold for every delay that can occur."""
     version = Version("T/a", "v", T0 + delay, 9, "")
-    assert earliest_stamp(version) <= T0 <= latest_stamp(version)
-    assert earliest_stamp(Version("T/a", "v", T0 + delay + lateness, 9, ""), lateness) <= T0
+    assert Lateness().earliest(version) <= T0 <= latest_stamp(version)
+    later = Version("T/a", "v", T0 + delay + lateness, 9, "")
+    assert Lateness(redriven=lateness).earliest(later) <= T0
+    assert Lateness({0: lateness}).surely_earliest(later) <= T0
 
 
 def reads(held: Bucket, moment: int, floor: int = NEVER) -> tuple[Stamp | None, list[str]]:
@@ -142,7 +156,7 @@ def test_redriven_version_counts() -> None:
     stored = [streamed(T0, 10**21, T0), streamed(T0 + 60, 10**21 + 1, T0 + 3 * DAY)]
     held = bucket(*stored)
     assert (
-        answer(item_at(held.versions(), T0 + 60, NEVER, held.read, lateness=3 * DAY))
+        answer(item_at(held.versions(), T0 + 60, NEVER, held.read, Lateness(redriven=3 * DAY)))
         == stored[1].stamp
     )
 

@@ -7,6 +7,7 @@ there.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import ceil
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +19,14 @@ import backfill.run
 import backfill.share
 import restore.writer
 import stream_backup.archive.slices
+import stream_backup.aws.patience
+import stream_backup.capture.delivery
 import stream_backup.capture.follow
+import stream_backup.capture.shards
 import stream_backup.capture.stream
 from backfill.run import Backfill
 from stream_backup.archive.catalog import Catalog
-from stream_backup.archive.layout import Archive
+from stream_backup.archive.layout import Archive, Loaded
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.archive.status import Status, status_of
 from stream_backup.archive.store import Current
@@ -30,16 +34,42 @@ from stream_backup.aws.table import look_up
 from stream_backup.capture.batch import write_batch
 from stream_backup.capture.follow import Follower
 from stream_backup.core.change import Change
-from stream_backup.core.records import Outage, ReaderKind, Stream
+from stream_backup.core.records import ReaderKind, Stream
 from stream_backup.core.version import Version
+from stream_backup.core.witness import GRACE, Evidence, watched
 from stream_backup.errors import StreamBackupError
 from stream_backup.progress import Silent
 from tests.fake_dynamodb import FakeDynamoDB
-from tests.model import DAY, NAME, SCHEMA, Model, StreamLife
+from tests.model import DAY, NAME, SCHEMA, T0, Model, StreamLife
 from tests.process import Inline, Killed, Process, Stop, pause, paused
 
 EXPECTED = (StreamBackupError, ClientError, OSError, Killed)
 """The errors that a command may fail with in this world."""
+
+
+BRINK = 600
+"""Seconds before a record expires in which a function reads it after all."""
+
+
+class PlainBucket:
+    """What `enable` asks a connection about its buckets: the archive's has no lifecycle rules, and
+    no failed batch waits."""
+
+    store = SimpleNamespace(bucket="backups")
+
+    @property
+    def s3(self) -> Any:
+        return self
+
+    def clock(self) -> int:
+        return T0
+
+    def get_bucket_lifecycle_configuration(self, **_: Any) -> Any:
+        code = {"Code": "NoSuchLifecycleConfiguration"}
+        raise ClientError({"Error": code}, "GetBucketLifecycleConfiguration")
+
+    def get_paginator(self, _: str) -> Any:
+        return SimpleNamespace(paginate=lambda **_: [{}])
 
 
 class HostileStore(MemoryStore):
@@ -49,6 +79,7 @@ class HostileStore(MemoryStore):
     def __init__(self, clock: Callable[[], float], fails: Callable[[str], str]) -> None:
         super().__init__(clock)
         self.s3_now = clock
+        self.conflicts = lambda path: bool(fails(path))
         self._fails = fails
 
     def put(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> None:
@@ -84,25 +115,33 @@ class HostileStore(MemoryStore):
 class ReadOnce(Archive):
     """An archive that reads each version once per history, because versions never change."""
 
-    def __init__(self, store: MemoryStore) -> None:
-        super().__init__(store, "backups/", NAME, SCHEMA)
-        self._read: dict[str, Change] = {}
+    def __init__(self, store: MemoryStore, clock: Callable[[], float]) -> None:
+        super().__init__(store, "backups/", NAME, SCHEMA, clock)
+        self._loaded: dict[str, Loaded] = {}
+        self._decoded: dict[str, Change] = {}
 
-    def read(self, version: Version) -> Change:
-        if version.version_id not in self._read:
-            self._read[version.version_id] = super().read(version)
-        return self._read[version.version_id]
+    def load(self, version: Version) -> Loaded:
+        if version.version_id not in self._loaded:
+            self._loaded[version.version_id] = super().load(version)
+        return self._loaded[version.version_id]
+
+    def decode(self, loaded: Loaded) -> Change:
+        identity = loaded.version.version_id
+        if identity not in self._decoded:
+            self._decoded[identity] = super().decode(loaded)
+        return self._decoded[identity]
 
 
 class World:
     def __init__(self, seed: int, date_skew: float = 0.0, s3_skew: float = 0.0) -> None:
         self.random = Random(seed)
-        self.model = Model(self.random)
+        self.model = Model(self.random, label_skew=self.random.choice([-2, -1, 0, 0, 1, 2]))
         self.failing = 0.0
-        self.ahead = date_skew > 0
+        self.watching = True
+        self.healthy = False
         self.store = HostileStore(lambda: self.model.now + s3_skew, self._fails)
         self.dynamodb = FakeDynamoDB(self.model, lambda: int(self.model.now + date_skew), pause)
-        self.archive = ReadOnce(self.store)
+        self.archive = ReadOnce(self.store, lambda: self.model.now)
         self.meta = Catalog(self.archive)
         self.processes: list[Process] = []
         self.positions: dict[tuple[str, int], int] = {}
@@ -150,13 +189,15 @@ class World:
     # Commands
 
     def enable(self, reader: ReaderKind) -> Process:
-        """Switches the stream on with this reader, or with the reader already recorded for the
-        current stream."""
+        """With this reader. A function may take over from `follow`; how far a function has read is
+        not known to the one that takes over from it."""
         label = self.model.stream.label if self.model.stream else None
-        reader = next((stream.reader for stream in self.known() if stream.label == label), reader)
+        if any(each.label == label and each.reader == "function" for each in self.known()):
+            reader = "function"
         return self.start(
             "switch",
             lambda: stream_backup.capture.stream.switch_on(self.dynamodb, self.archive, reader),
+            lambda _: self.watch(),
         )
 
     def disable(self) -> Process:
@@ -179,9 +220,8 @@ class World:
     # Delivery by a function
 
     def deliver(self, stream: Stream, shard: int, size: int) -> Process:
-        """Starts the delivery of a batch, from the first record that is not certain to be
-        delivered."""
-        self._note_loss(stream)
+        """A batch from the first record not delivered for certain."""
+        self._forget_lost(stream)
         life = self.life(stream.label)
         start = max(self.positions.get((stream.label, shard), 0), life.trimmed[shard])
         batch = [record.event for record in life.shards[shard][start : start + size]]
@@ -258,17 +298,21 @@ class World:
             # A follower that slept for days with records in memory would write them too late.
             self.followers.clear()
         end = self.model.now + seconds
-        while brink and (urgent := min(self._unread(), default=None)) and urgent[0] < end:
+        while brink and (urgent := min(self._unread(), default=None)) and urgent[0] - BRINK < end:
             deadline, label, shard = urgent
-            self.model.tick(max(deadline - self.model.now, 0))
+            self.model.tick(max(deadline - BRINK - self.model.now, 0))
             stream = next(stream for stream in self.known() if stream.label == label)
             failing, self.failing = self.failing, 0.0
             self.deliver(stream, shard, 10**6).finish()
             self.failing = failing
             self._reap()
-        self.model.tick(max(end - self.model.now, 0))
-        for stream in self._functions():
-            self._note_loss(stream)
+            healthy, self.healthy = self.healthy, True
+            self.watch()  # in time, and AWS reports nothing wrong: the stream was read
+            self.healthy = healthy
+        while self.model.now < end:
+            self.model.tick(min(end - self.model.now, self.random.choice([300, 3600, 6 * 3600])))
+            if self.watching:
+                self.watch()
 
     def _functions(self) -> list[Stream]:
         return [stream for stream in self.known() if stream.reader == "function"]
@@ -285,15 +329,52 @@ class World:
                 if waiting:
                     yield waiting[0].at + DAY, stream.label, shard
 
-    def _note_loss(self, stream: Stream) -> None:
+    def _forget_lost(self, stream: Stream) -> None:
+        """Moves the function past records that its stream no longer keeps. Nothing reports it."""
         life = self.life(stream.label)
-        for shard, records in enumerate(life.shards):
-            lost = records[self.positions.get((stream.label, shard), 0) : life.trimmed[shard]]
-            if lost:
-                since = int(lost[0].at) - 1
-                reason = "behind by more than 24 hours"
-                self.meta.write_outage(Outage(stream.label, since, self.dynamodb.date(), reason))
-                self.positions[stream.label, shard] = life.trimmed[shard]
+        for shard, trimmed in enumerate(life.trimmed):
+            position = self.positions.get((stream.label, shard), 0)
+            self.positions[stream.label, shard] = max(position, trimmed)
+
+    # The watcher, and what AWS reports
+
+    def evidence(self) -> dict[str, Evidence]:
+        """What AWS reports about the function, by the label of each stream that it reads."""
+        return {stream.label: self._reported(stream.label) for stream in self._functions()}
+
+    def _reported(self, label: str) -> Evidence:
+        """A function that is behind shows it in one of the ways in which AWS does: the mapping is
+        off, gone, or reports a problem, the function reports errors, or the age of its records.
+        One that is not behind may look as if it were."""
+        now = self.dynamodb.date()
+        waiting = [until - DAY for until, of, _ in self._unread() if of == label]
+        behind = ceil(now - min(waiting)) if waiting else 0
+        fine = Evidence(now, "Enabled", "OK", max(behind - GRACE, 0), 0, 0)
+        if behind <= GRACE and (self.healthy or self.random.random() < 0.8):
+            return fine
+        return self.random.choice(
+            [
+                fine._replace(age=behind + self.random.randrange(3)),
+                fine._replace(state="Disabled", age=0),
+                fine._replace(state=None, last_result="", age=None, errors=None, duration=None),
+                fine._replace(last_result="PROBLEM: Function call failed", age=0),
+                fine._replace(errors=3, age=0),
+                fine._replace(duration=behind + 1, age=0),
+            ]
+        )
+
+    def watch(self) -> None:
+        """The watcher looks at the table, as it does every few minutes."""
+        ends = self.meta.recorded_ends()
+        for stream in self._functions():
+            witness, end = self.meta.witness(stream.label), ends.get(stream.label)
+            if end and witness and witness.read >= end.end:
+                continue
+            reported = self._reported(stream.label)
+            witness, outage = watched(stream, reported, witness, end)
+            if outage:
+                self.meta.write_outage(outage)
+            self.meta.write_witness(witness)
 
     def quiet(self) -> None:
         """Runs every command to its end, and delivers everything that remains in the streams."""
@@ -304,19 +385,26 @@ class World:
                 for shard, records in enumerate(self.life(stream.label).shards):
                     self.deliver(stream, shard, len(records)).finish()
             else:
-                for _ in range(30):
-                    if process := self.follow(stream):
-                        process.finish()
-                    self.model.now += 0.6
-                    self._reap()
+                self._read_all(stream)
         self._reap()
 
+    def _read_all(self, stream: Stream) -> None:
+        """By `follow`, until it has caught up with now or the stream is drained."""
+        now = int(self.model.now)
+        for _ in range(600):
+            if process := self.follow(stream):
+                process.finish()
+            self._reap()
+            kept = self.meta.follow_checkpoint(stream.label)
+            if kept and (kept.drained or kept.caught_up >= now):
+                return
+            self.model.now += 0.6
+        raise AssertionError(f"{stream.label} is never read")
+
     def status_of(self) -> Status:
-        """Returns the status now. A function that lost records has recorded the outage by then."""
-        for stream in self._functions():
-            self._note_loss(stream)
+        """What is claimed now."""
         live, now = look_up(self.dynamodb, NAME)
-        return status_of(self.archive, now, live)
+        return status_of(self.archive, now, live, evidence=self.evidence())
 
 
 @contextmanager
@@ -333,7 +421,10 @@ def patched(world: Callable[[], World]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (
             backfill.run,
+            stream_backup.aws.patience,
+            stream_backup.capture.delivery,
             stream_backup.capture.follow,
+            stream_backup.capture.shards,
             stream_backup.capture.stream,
             restore.writer,
         ):

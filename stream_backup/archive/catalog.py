@@ -7,19 +7,29 @@ runs/NAME            a backfill
 segments/RUN/NUMBER  how far a segment of a backfill has been scanned (overwritten)
 outages/LABEL-SINCE  changes that may be lost
 mappings/UUID        an event source mapping of a stream, and where its failed batches are kept
-redrives/NAME        failed batches that were redriven, and how late they were
+mappings/UUID-BUCKET the same, since its failed batches are kept in another bucket
+holes/ID             a failed batch that was seen in the failures bucket
+closed-holes/ID      a failed batch that was redriven or given up
+redrives/NAME        failed batches that were redriven
+late/HOUR/SECONDS    versions written in this hour may be this late; the name says it all
 follow/LABEL         how far `follow` has read (overwritten)
+witness/LABEL        how far the watcher saw the stream being read (overwritten)
+retention/DAYS       for how long the bucket kept superseded versions, and when it did last
 tables/LABEL         the table's description, for each stream's life of the table
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as Object
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from stream_backup.archive.layout import Archive, foreign
+from stream_backup.archive.announce import announced, record_of
 from stream_backup.core.checkpoints import FollowCheckpoint, SegmentCheckpoint
 from stream_backup.core.coverage import Stretch, stretches
+from stream_backup.core.item import digest
 from stream_backup.core.records import (
+    ClosedHole,
     End,
+    HoleRecord,
     Mapping,
     Outage,
     RedriveRecord,
@@ -27,15 +37,26 @@ from stream_backup.core.records import (
     Stream,
     TableDescription,
 )
+from stream_backup.core.retention import Retention
+from stream_backup.core.time_rule import Lateness
+from stream_backup.core.witness import Evidence, Witness, read_to_end
+from stream_backup.errors import foreign
+
+if TYPE_CHECKING:
+    from stream_backup.archive.layout import Archive
 
 Found = TypeVar("Found")
+Source = TypeVar("Source")
+
+NOTHING: Object[str, Evidence] = {}
+"""No report of AWS about any function."""
 
 
 class Catalog:
     """The records of one table. Reading raises ArchiveError when a record is not one that this
     release can read."""
 
-    def __init__(self, archive: Archive) -> None:
+    def __init__(self, archive: "Archive") -> None:
         self._archive = archive
         self.table = archive.table
 
@@ -69,46 +90,94 @@ class Catalog:
         return sorted(self._records("mappings", Mapping.of), key=lambda mapping: mapping.recorded)
 
     def write_mapping(self, mapping: Mapping) -> None:
-        """Records a mapping."""
-        self._archive.write_meta(f"mappings/{mapping.uuid}", mapping.record())
+        """Records a mapping. When its failures bucket was replaced, batches may still wait in the
+        former one, so the mapping has a record for each."""
+        kept = self._named("mappings", Mapping.of).get(mapping.uuid)
+        replaced = kept and kept.failures not in (None, mapping.failures)
+        name = f"{mapping.uuid}-{mapping.failures}" if replaced else mapping.uuid
+        self._archive.write_meta(f"mappings/{name}", mapping.record())
 
-    def lateness(self) -> int:
-        """Returns by how many seconds more than a stream's own delay a version may have been
-        written late."""
+    def lateness(self, listed: int) -> Lateness:
+        """Returns how late versions may have been written. Find out what is covered first: a change
+        that counts as written was announced before. `listed` is a second of AWS's clock from before
+        this call."""
+        found: dict[int, int] = {}
+        for name in self._archive.meta_names("late"):
+            hour, seconds = self._parse(f"late/{name}", announced, name)
+            found[hour] = max(seconds, found.get(hour, 0))
         redrives = self._records("redrives", RedriveRecord.of)
-        return max((redrive.lateness for redrive in redrives), default=0)
+        redriven = max((redrive.lateness for redrive in redrives), default=0)
+        return Lateness(found, listed, redriven)
+
+    def announce(self, hour: int, seconds: int) -> None:
+        """Records that versions written in the hour that begins in this second may be so many
+        seconds late."""
+        name, record = record_of(hour, seconds)
+        self._archive.write_meta(f"late/{name}", record)
 
     def write_redrive(self, redrive: RedriveRecord) -> None:
         """Records a redrive."""
         self._archive.write_meta(f"redrives/{redrive.name}", redrive.record())
 
-    def recorded_ends(self) -> dict[str, int]:
+    def open_holes(self) -> list[HoleRecord]:
+        """Returns the failed batches that were seen and neither redriven nor given up. Closed ones
+        are listed and not read."""
+        names = self._archive.meta_names("holes") - self._archive.meta_names("closed-holes")
+        found = {name: self._archive.read_one_meta(f"holes/{name}") for name in sorted(names)}
+        return [
+            self._parse(f"holes/{name}", HoleRecord.of, each)
+            for name, each in found.items()
+            if each is not None
+        ]
+
+    def is_closed(self, bucket: str, path: str) -> bool:
+        """Returns whether a failed batch was redriven or given up."""
+        return self._archive.read_one_meta(f"closed-holes/{_hole(bucket, path)}") is not None
+
+    def write_holes(self, holes: Iterable[HoleRecord]) -> None:
+        """Records failed batches, except those that are on record."""
+        known: set[str] | None = None
+        for hole in holes:
+            known = self._archive.meta_names("holes") if known is None else known
+            if (name := _hole(hole.bucket, hole.path)) not in known:
+                self._archive.write_meta(f"holes/{name}", hole.record())
+
+    def close_hole(self, closed: ClosedHole) -> None:
+        """Records that a failed batch is no hole any more, whether or not it is on record."""
+        name = _hole(closed.bucket, closed.path)
+        self._archive.write_meta(f"closed-holes/{name}", closed.record())
+
+    def recorded_ends(self) -> dict[str, End]:
         """Returns, by label, the last second in which each stream that ended was certainly on."""
-        return {name: end.end for name, end in self._named("ends", End.of).items()}
+        return self._named("ends", End.of)
 
     def write_end(self, label: str, end: End) -> None:
         """Records the end of the stream of this label."""
         self._archive.write_meta(f"ends/{label}", end.record())
 
-    def ends(self) -> dict[str, int]:
-        """Returns, by label, the last exact moment of each stream that ended; of a stream that
-        `follow` reads, no later than it has been read."""
+    def ends(self, evidence: Object[str, Evidence] = NOTHING) -> dict[str, End]:
+        """Returns, by label, the last exact moment of each stream that ended, no later than it has
+        certainly been read. `evidence` is what AWS reports about the functions that read them."""
         found = self.recorded_ends()
+        streams = [stream for stream in self.streams() if stream.label in found]
         read = {
-            stream.label: self.as_far_as_read(stream, found[stream.label])
-            for stream in self.streams()
-            if stream.label in found
+            stream.label: self.as_far_as_read(
+                stream, found[stream.label], evidence.get(stream.label)
+            )
+            for stream in streams
         }
         return found | read
 
-    def as_far_as_read(self, stream: Stream, end: int) -> int:
+    def as_far_as_read(self, stream: Stream, end: End, evidence: Evidence | None = None) -> End:
         """Returns the last exact moment of a stream that was on until `end`."""
-        if stream.reader != "follow":
-            return end
+        if stream.reader == "function":
+            return read_to_end(stream, end, evidence, self.witness(stream.label))
         kept = self.follow_checkpoint(stream.label)
         if kept is None:
-            return stream.floor
-        return end if kept.drained else min(end, kept.caught_up)
+            return End(stream.floor, "`follow` has not read it")
+        if kept.drained or kept.caught_up >= end.end:
+            return end
+        return End(kept.caught_up, f"`follow` has not read further; {end.reason}")
 
     def stretches(self) -> list[Stretch]:
         """Returns the pieces of the table's streams without an outage, in order of time."""
@@ -135,6 +204,25 @@ class Catalog:
         """Stores how far a segment of a backfill has been scanned."""
         self._archive.write_meta(f"segments/{run}/{number}", checkpoint.record())
 
+    def witness(self, label: str) -> Witness | None:
+        """Returns how far the watcher saw the stream of this label being read, None when it never
+        looked at it."""
+        name = f"witness/{label}"
+        found = self._archive.read_one_meta(name)
+        return None if found is None else self._parse(name, Witness.of, found)
+
+    def write_witness(self, witness: Witness) -> None:
+        """Records how far a stream has certainly been read."""
+        self._archive.write_meta(f"witness/{witness.stream}", witness.record())
+
+    def retentions(self) -> list[Retention]:
+        """Returns every retention of superseded versions that was ever seen."""
+        return self._records("retention", Retention.of)
+
+    def write_retention(self, retention: Retention) -> None:
+        """Records for how long the bucket keeps superseded versions."""
+        self._archive.write_meta(f"retention/{retention.days}", retention.record())
+
     def description(self, label: str | None = None) -> TableDescription | None:
         """Returns the table as it was described while the stream of this label was on; without a
         label, as it was described last."""
@@ -142,6 +230,10 @@ class Catalog:
         if label is None and found:
             label = max(found)
         return found.get(label or "")
+
+    def descriptions(self) -> list[TableDescription]:
+        """Returns the table's descriptions, one for each stream, in order of time."""
+        return [each for _, each in sorted(self._named("tables", TableDescription.of).items())]
 
     def write_description(self, label: str, description: TableDescription) -> None:
         """Stores the table's description for the stream of this label."""
@@ -154,9 +246,7 @@ class Catalog:
         found = self._archive.read_meta(under)
         return {name: self._parse(f"{under}/{name}", of, each) for name, each in found.items()}
 
-    def _parse(
-        self, name: str, of: Callable[[dict[str, Any]], Found], record: dict[str, Any]
-    ) -> Found:
+    def _parse(self, name: str, of: Callable[[Source], Found], record: Source) -> Found:
         try:
             return of(record)
         except KeyError as error:
@@ -164,3 +254,7 @@ class Catalog:
             raise foreign(f"{self._archive.root}meta/{name}.json", missing) from error
         except (TypeError, ValueError) as error:
             raise foreign(f"{self._archive.root}meta/{name}.json", error) from error
+
+
+def _hole(bucket: str, path: str) -> str:
+    return digest(f"{bucket}/{path}".encode())

@@ -6,43 +6,28 @@
 
 import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from stream_backup.archive.store import ObjectStore
+from stream_backup.archive.announce import Announcer
+from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.store import ConflictError, ObjectStore
 from stream_backup.core.as_of import item_at
 from stream_backup.core.change import Change
 from stream_backup.core.key import KeySchema, key_hash
-from stream_backup.core.stamp import Stamp
-from stream_backup.core.time_rule import FOREVER, NEVER
+from stream_backup.core.stamp import MARK, Stamp
+from stream_backup.core.time_rule import FOREVER, NEVER, Lateness
 from stream_backup.core.version import Version
-from stream_backup.errors import ArchiveError, UsageError
+from stream_backup.errors import foreign
 
 _NAME = re.compile(r"[0-9a-f]{32}")
+_WIDE = Lateness()
 
-
-class Location(NamedTuple):
-    """The location of an archive, `s3://BUCKET[/PREFIX]`. `prefix` ends with a slash or is
-    empty."""
-
-    bucket: str
-    prefix: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Returns the location in an archive URL. Raises UsageError when `text` is not one."""
-        found = re.fullmatch(r"s3://([^/]+)(?:/(.*?))?/*", text)
-        if not found:
-            raise UsageError(
-                f"{text!r} is not a valid archive URL.",
-                "Use the form s3://BUCKET[/PREFIX], for example s3://my-backups/production.",
-            )
-        return cls(found[1], f"{found[2]}/" if found[2] else "")
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+_ATTEMPTS = 20
+"""How often `reassert` starts over before it gives up."""
 
 
 class History(NamedTuple):
@@ -65,24 +50,33 @@ class Archive:
     slash).
 
     With a `schema`, each version that is read has its key, and the key is checked against the name
-    of the object. The handler has no schema. Errors of the store are raised unchanged.
+    of the object. The handler has no schema. Errors of the store are raised unchanged. Everything
+    that is put is announced if it is late by `clock`, which must be AWS's.
     """
 
     def __init__(
-        self, store: ObjectStore, prefix: str, table: str, schema: KeySchema | None = None
+        self,
+        store: ObjectStore,
+        prefix: str,
+        table: str,
+        schema: KeySchema | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.table = table
         self.schema = schema
         self.root = f"{prefix}{table}/"
+        self.announcer = Announcer(Catalog(self).announce, clock)
 
     def object_of(self, change: Change) -> Object:
-        """Returns the object that stores a change."""
-        return Object(self.root + change.name, change.payload, change.metadata)
+        """Returns the object that stores a change, with the mark of a writer that announces."""
+        metadata = change.metadata
+        metadata.update(MARK)
+        return Object(self.root + change.name, change.payload, metadata)
 
     def put(self, change: Change) -> None:
         """Writes a change as the newest version of its item."""
-        self.store.put(*self.object_of(change))
+        self.announcer.put(change.stamp.at, self.store.put, *self.object_of(change))
 
     def put_baseline(self, row: Object, floor: int, *, empty: bool) -> bool:
         """Writes a scanned item unless the archive already has a version of it in this epoch.
@@ -96,7 +90,8 @@ class Archive:
         Raises ArchiveError when the current version has no valid stamp.
         """
         path, payload, metadata = row
-        while not self.store.create(path, payload, metadata):
+        at, put = int(metadata["at"]), self.announcer.put
+        while not put(at, self.store.create, path, payload, metadata):
             if empty:
                 return False
             found = self.store.current(path)
@@ -104,7 +99,7 @@ class Archive:
                 continue  # A delete marker was added meanwhile; create succeeds on top of it.
             if _stamp(path, found.metadata).at >= floor:
                 return False
-            if self.store.replace(path, payload, metadata, found.etag):
+            if put(at, self.store.replace, path, payload, metadata, found.etag):
                 return True
         return True
 
@@ -128,13 +123,23 @@ class Archive:
     def read(self, version: Version) -> Change:
         """Reads a version with its payload, in one GET. Raises ArchiveError when it is not in
         format 1, or when its key does not match its name."""
+        return self.decode(self.load(version))
+
+    def load(self, version: Version) -> "Loaded":
+        """Reads a version with its payload, in one GET, and parses only its stamp. Raises
+        ArchiveError when it has no valid stamp."""
         payload, metadata = self.store.get(version.path, version.version_id)
+        return Loaded(_stamp(version.path, metadata), version, payload, metadata)
+
+    def decode(self, loaded: "Loaded") -> Change:
+        """Returns the change in a version that was loaded. Raises ArchiveError like `read`."""
+        path = loaded.version.path
         try:
-            change = Change.stored(payload, dict(metadata), self.schema)
-            if (change.key or self.schema) and change.name != version.path[len(self.root) :]:
+            change = Change.stored(loaded.payload, dict(loaded.metadata), self.schema)
+            if (change.key or self.schema) and change.name != path[len(self.root) :]:
                 raise ValueError("its key does not match the name of the object")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise foreign(version.path, error) from error
+            raise foreign(path, error) from error
         return change
 
     def stat(self, version: Version) -> "Stat":
@@ -144,25 +149,40 @@ class Archive:
             _stamp(version.path, self.store.stat(version.path, version.version_id)), version
         )
 
-    def reassert(self, name: str, lateness: int = 0) -> bool:
+    def current_stamp(self, name: str) -> Stamp | None:
+        """Returns the stamp of the current version of the item under `name`, None when there is
+        none or when it is a delete marker. Raises ArchiveError when it has no valid stamp."""
+        current = self.store.current(self.root + name)
+        return _stamp(self.root + name, current.metadata) if current else None
+
+    def reassert(self, name: str, lateness: Lateness = _WIDE) -> bool:
         """Makes the highest-ranked version of the item under `name` the current version, by writing
-        it again if another version was written later. Returns whether that was necessary.
+        it again if another version is the current one. Returns whether that was necessary.
         `lateness` is that of `item_at`.
 
-        Each put is conditional on the version that was last listed (`If-Match`), so a change that
-        arrives meanwhile is not overwritten.
+        A listing does not show for certain which of two versions of about the same second is the
+        current one, so this method reads the stamp of the current version. Each put is conditional
+        on what it read (`If-Match`), but versions with equal content share an ETag, as all empty
+        tombstones do. A version that arrived meanwhile may therefore have been covered, so after
+        each put this method starts over. Raises ConflictError when others keep writing.
         """
         path, needed = self.root + name, False
-        while True:
+        for _ in range(_ATTEMPTS):
             versions = next((found.versions for found in self.histories(name)), ())
             best = item_at(versions, FOREVER, NEVER, self.stat, lateness)
-            if best is None or best.version == versions[0]:
+            if best is None:
                 return needed
-            payload, metadata = self.store.get(path, best.version.version_id)
-            if not self.store.replace(path, payload, metadata, versions[0].etag):
-                # This put succeeds only if the current version is a delete marker.
-                self.store.create(path, payload, metadata)
-            needed = True
+            current = self.store.current(path)
+            if current and _stamp(path, current.metadata).rank >= best.stamp.rank:
+                return needed
+            payload, found = self.store.get(path, best.version.version_id)
+            at, put, metadata = best.stamp.at, self.announcer.put, {**found, **MARK}
+            if current is None:
+                # Under a delete marker no condition but this one is true.
+                needed |= put(at, self.store.create, path, payload, metadata)
+            else:
+                needed |= put(at, self.store.replace, path, payload, metadata, current.etag)
+        raise ConflictError(f"{path} keeps changing")
 
     def write_meta(self, name: str, content: dict[str, Any]) -> None:
         """Writes the JSON object `content` to `meta/NAME.json`. The previous content is kept as an
@@ -179,6 +199,13 @@ class Archive:
             path[len(start) :].removesuffix(".json"): self._read_json(next(group))
             for path, group in by_path
         }
+
+    def meta_names(self, under: str) -> set[str]:
+        """Returns the names of the JSON objects in `meta/UNDER/`, without `.json`, from a listing
+        alone."""
+        start = f"{self.root}meta/{under}/"
+        every = self.store.versions(start)
+        return {version.path[len(start) :].removesuffix(".json") for version in every}
 
     def read_one_meta(self, name: str) -> dict[str, Any] | None:
         """Returns the JSON object in the newest version of `meta/NAME.json`, None when there is no
@@ -203,6 +230,17 @@ class Archive:
         return next(self.histories(), None) is None
 
 
+class Loaded(NamedTuple):
+    """A version with its stamp and its payload, which is not decoded yet. The stamp says whether
+    the version counts. One that does not may be of an earlier table with the same name and another
+    key, so its payload is never decoded."""
+
+    stamp: Stamp
+    version: Version
+    payload: bytes
+    metadata: Mapping[str, str]
+
+
 class Stat(NamedTuple):
     """A version with its stamp, read without its payload."""
 
@@ -215,13 +253,3 @@ def _stamp(path: str, metadata: Any) -> Stamp:
         return Stamp.of(dict(metadata))
     except ValueError as error:
         raise foreign(path, error) from error
-
-
-def foreign(path: str, reason: Exception) -> ArchiveError:
-    """Returns the error for an object in the archive that is not in format 1, for the `reason` that
-    was raised when it was parsed."""
-    return ArchiveError(
-        f"{path} in the archive is not in format 1: {reason}.",
-        "Find out what wrote this object. Only stream-backup may write under the prefix of an"
-        " archive.",
-    )

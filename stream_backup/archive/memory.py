@@ -6,7 +6,7 @@ from itertools import count
 from threading import Lock
 from typing import NamedTuple
 
-from stream_backup.archive.store import Current
+from stream_backup.archive.store import ConflictError, Current
 from stream_backup.core.item import digest
 from stream_backup.core.version import Version
 
@@ -19,11 +19,14 @@ class _Stored(NamedTuple):
 
 
 class MemoryStore:
-    """An `ObjectStore` in memory. `clock` returns the time of S3 in epoch seconds; tests set it."""
+    """An `ObjectStore` in memory. `clock` returns the time of S3 in epoch seconds; tests set it.
+    `conflicts` returns whether the next conditional put of a path meets another operation, which S3
+    may answer with 409 whatever the path holds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.requests: Counter[str] = Counter()
         self.objects: dict[str, list[_Stored]] = {}  # By path, the oldest written first.
+        self.conflicts: Callable[[str], bool] = lambda _: False
         self._clock = clock
         self._ids = count()
         self._lock = Lock()
@@ -35,8 +38,11 @@ class MemoryStore:
 
     def create(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> bool:
         """Writes a version only if the path has no current version, or if that is a delete marker.
-        Returns whether it was written."""
+        Returns whether it was written. Raises ConflictError."""
         with self._lock:
+            if self.conflicts(path):
+                self.requests["put"] += 1
+                raise ConflictError(f"a conflicting operation on {path}")
             return self._write(path, payload, metadata, allowed=self._newest(path) is None)
 
     def replace(self, path: str, payload: bytes, metadata: Mapping[str, str], etag: str) -> bool:
@@ -44,9 +50,9 @@ class MemoryStore:
         written."""
         with self._lock:
             newest = self._newest(path)
-            return self._write(
-                path, payload, metadata, allowed=newest is not None and newest.version.etag == etag
-            )
+            same = newest is not None and newest.version.etag == etag
+            allowed = same and not self.conflicts(path)
+            return self._write(path, payload, metadata, allowed=allowed)
 
     def current(self, path: str) -> Current | None:
         """Returns the current version, None when there is none or when it is a delete marker."""

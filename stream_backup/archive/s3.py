@@ -18,18 +18,30 @@ from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionErr
 from obstore.store import S3Store as Objects
 
 from stream_backup.archive import listing
-from stream_backup.archive.store import Current
+from stream_backup.archive.store import ConflictError, Current
 from stream_backup.core.version import Version
 
 if TYPE_CHECKING:
     from obstore import Attributes, PutMode
 
-_PATIENCE, _PAUSE = 10.0, 0.5
+PATIENCE, PAUSE = 10.0, 0.5
 """Seconds for which a conditional put is retried, and seconds between two attempts. obstore does
 not retry a conditional put after a broken connection, because the put may have succeeded. In that
-case the next attempt finds an existing object, as if another writer had put it."""
+case the next attempt finds an existing object, as if another writer had put it. A put that S3
+answers with 409 is retried too: another operation on the path was under way (Amazon S3 API
+Reference, "PutObject", If-None-Match)."""
 
-_RETRIES = {"max_retries": 8, "retry_timeout": timedelta(seconds=60)}
+_REFUSED = "412 Precondition Failed"
+"""What an error contains if S3 evaluated the condition of a create and found a current version.
+obstore raises AlreadyExistsError for 409 as well; any error without this text counts as 409."""
+
+RETRY_TIMEOUT, TIMEOUT, CONNECT_TIMEOUT = 60, 30, 5
+"""Seconds after which a request is not sent again, for which one attempt may last, and for which it
+may wait for a connection. A put with its retries must end within the time that it was announced for
+(`time_rule.BUDGET`)."""
+
+_RETRIES = {"max_retries": 8, "retry_timeout": timedelta(seconds=RETRY_TIMEOUT)}
+_TIMEOUTS = {"timeout": f"{TIMEOUT}s", "connect_timeout": f"{CONNECT_TIMEOUT}s"}
 
 
 def open_objects(bucket: str, *, endpoint: str | None = None, **settings: Any) -> Objects:
@@ -43,7 +55,8 @@ def open_objects(bucket: str, *, endpoint: str | None = None, **settings: Any) -
     settings.setdefault("checksum_algorithm", "SHA256")
     if endpoint:
         settings |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
-        settings["client_options"] = {"allow_http": True}
+    options = _TIMEOUTS | ({"allow_http": True} if endpoint else {})
+    settings["client_options"] = options | settings.get("client_options", {})
     return Objects(bucket, retry_config=_RETRIES, **settings)  # type: ignore[arg-type]
 
 
@@ -63,12 +76,12 @@ class S3Store:
             listing.install(client)
 
     def put(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> None:
-        """Writes a new version, whether or not the path exists."""
+        """Writes a new version, whether or not the path exists. Raises ConflictError."""
         self._put(path, payload, metadata, "overwrite")
 
     def create(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> bool:
         """Writes a version only if the path has no current version, or if that is a delete marker.
-        Returns whether it was written."""
+        Returns whether it was written. Raises ConflictError."""
         try:
             self._put(path, payload, metadata, "create")
         except AlreadyExistsError:
@@ -81,7 +94,7 @@ class S3Store:
         try:
             self._put(path, payload, metadata, {"e_tag": f'"{etag}"'})
         except (PreconditionError, AlreadyExistsError, FileNotFoundError):
-            return False  # 412: another ETag; 409: a concurrent put; 404: a delete marker
+            return False  # 412: another ETag; 409 after several attempts; 404: a delete marker
         return True
 
     def current(self, path: str) -> Current | None:
@@ -134,11 +147,16 @@ class S3Store:
                     use_multipart=False,
                 )
             except GenericError:
-                if mode == "overwrite" or time.monotonic() - began > _PATIENCE:
+                if mode == "overwrite" or time.monotonic() - began > PATIENCE:
                     raise
-                time.sleep(_PAUSE)
+            except AlreadyExistsError as error:
+                if isinstance(mode, dict) or _REFUSED in str(error):
+                    raise
+                if time.monotonic() - began > PATIENCE:
+                    raise ConflictError(f"S3 reports a conflicting operation on {path}") from error
             else:
                 return
+            time.sleep(PAUSE)
 
 
 def _text(attributes: "Attributes") -> dict[str, str]:

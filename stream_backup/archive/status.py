@@ -2,19 +2,24 @@
 be read.
 
 A stream that was switched off or replaced without `disable` ends its epoch at the last change that
-it certainly delivered: nobody knows when exactly it went off.
+it certainly delivered: nobody knows when exactly it went off. While a restore fills a new table
+under the name of a deleted one, the archive answers as it did before that table was created, so
+that the restore can be resumed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from heapq import nlargest
 
-from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.catalog import NOTHING, Catalog
 from stream_backup.archive.layout import Archive, Stat
 from stream_backup.core.checkpoints import FollowCheckpoint
-from stream_backup.core.coverage import Coverage, Hole, Stretch, epochs, stretches
-from stream_backup.core.records import Live, Outage, Run, Stream
-from stream_backup.core.time_rule import NEVER, latest_stamp, seen_on
+from stream_backup.core.coverage import Coverage, Epoch, Hole, Stretch, epochs, stretches
+from stream_backup.core.moment import from_iso
+from stream_backup.core.records import End, Live, Outage, Run, Stream
+from stream_backup.core.retention import ALL, Bound
+from stream_backup.core.time_rule import NEVER, Lateness, first_stamp, latest_stamp, seen_on
+from stream_backup.core.witness import Evidence, latest_read
 
 FRESH = 30
 """Seconds without a beat after which a `follow` counts as stopped."""
@@ -25,8 +30,9 @@ _WITNESSES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`checkpoint` is that of the newest stream, where `follow` reads it; `behind` the seconds by
-    which a function is, where that is known; `lateness` that of `item_at`; `now` AWS's clock."""
+    """`checkpoint` is that of the newest stream, where `follow` reads it; `now` is AWS's clock.
+    `lateness` is how late versions may have been written, by the bound that holds for every
+    stream."""
 
     coverage: Coverage
     streams: list[Stream]
@@ -35,8 +41,7 @@ class Status:
     stretches: list[Stretch]
     checkpoint: FollowCheckpoint | None
     now: int
-    lateness: int = 0
-    behind: int | None = None
+    lateness: Lateness = Lateness()  # noqa: RUF009 - it is frozen
 
     @property
     def stream(self) -> Stream | None:
@@ -51,8 +56,8 @@ class Status:
 
     @property
     def lag(self) -> int | None:
-        """Seconds by which the archive is behind, None where that is not known."""
-        return self.now - self.checkpoint.caught_up if self.checkpoint else self.behind
+        """Seconds by which the archive may be behind the table, None where no stream is on."""
+        return max(0, self.now - self.coverage.latest) if self.streams else None
 
     @property
     def floor_now(self) -> int:
@@ -60,48 +65,79 @@ class Status:
         found = self.coverage.epochs
         return found[-1].floor if found and found[-1].end is None else NEVER
 
+    def lateness_in(self, epoch: Epoch | None) -> Lateness:
+        """How late versions may have been written that count in an epoch: narrowly where every
+        writer of its stream announces."""
+        label = epoch.stream if epoch else None
+        stream = next((stream for stream in self.streams if stream.label == label), None)
+        return self.lateness.of_stream(announces=stream is not None and stream.announces)
+
+    @property
+    def lateness_now(self) -> Lateness:
+        """`lateness_in` the epoch that holds the present."""
+        return self.lateness_in(self.coverage.epochs[-1] if self.floor_now != NEVER else None)
+
 
 def status_of(
     archive: Archive,
     now: int,
     live: Live | None = None,
     holes: Iterable[Hole] = (),
-    behind: int | None = None,
+    evidence: Mapping[str, Evidence] = NOTHING,
+    kept: Bound = ALL,
 ) -> Status:
     """Returns the status of an archive. `now` is AWS's clock; `live` the table, where it exists and
-    may be described; `holes` are what waits in failed batches; `behind` is how many seconds the
-    function is, where that is known."""
+    may be described; `holes` are what waits in failed batches; `evidence` is what AWS reports about
+    the functions that read its streams, by label; `kept` is how far back the bucket keeps
+    versions."""
     catalog = Catalog(archive)
     streams, runs, outages = catalog.streams(), catalog.runs(), catalog.outages()
-    ends = catalog.ends()
+    ends = catalog.ends(evidence)
     newest = streams[-1] if streams else None
     follows = newest is not None and newest.reader == "follow"
     checkpoint = catalog.follow_checkpoint(newest.label) if newest and follows else None
-    if newest and newest.label not in ends and live and live.label != newest.label:
-        last = last_moment(archive, newest, runs, checkpoint, now)
-        ends[newest.label] = catalog.as_far_as_read(newest, last)
-    pieces = stretches(streams, ends, outages)
-    if newest and follows:
-        latest = checkpoint.caught_up if checkpoint else newest.floor
+    if live and live.label in ends:
+        del ends[live.label]  # `disable` of an earlier release recorded it, and then failed
+    if newest is None:
+        witness = Bound(now - 1, "")
+    elif follows:
+        read = checkpoint.caught_up if checkpoint else newest.floor
+        witness = Bound(read, "`follow` has read the stream up to then.")
     else:
-        latest = now - 1 - (behind or 0)  # the current second is not over, so it is not exact
-    coverage = Coverage(tuple(epochs(pieces, runs)), latest, tuple(holes))
-    lateness = catalog.lateness()
-    return Status(coverage, streams, runs, outages, pieces, checkpoint, now, lateness, behind)
+        witness = latest_read(newest, evidence.get(newest.label), catalog.witness(newest.label))
+    if newest and newest.label not in ends and live and live.label != newest.label:
+        if live.filling:
+            made = "the table was deleted, and a restore is filling a new one"
+            ends[newest.label] = End(min(witness.moment, live.created - 1), made)
+        else:
+            end = unrecorded_end(archive, newest, live, now)
+            reported = evidence.get(newest.label)
+            ends[newest.label] = catalog.as_far_as_read(newest, end, reported)
+    pieces = stretches(streams, ends, outages)
+    coverage = Coverage(tuple(epochs(pieces, runs)), witness, tuple(holes), kept)
+    # After everything that says what is covered: what was counted as written was announced before.
+    lateness = catalog.lateness(now)
+    return Status(coverage, streams, runs, outages, pieces, checkpoint, now, lateness)
 
 
-def last_moment(
-    archive: Archive,
-    stream: Stream,
-    runs: list[Run],
-    checkpoint: FollowCheckpoint | None,
-    before: int,
-) -> int:
+def unrecorded_end(archive: Archive, stream: Stream, live: Live, now: int) -> End:
+    """Returns the end of the archive's newest stream, which is off or was replaced, although nobody
+    recorded it: the last second in which it was certainly on."""
+    latest = live.description.get("LatestStreamLabel")
+    before = now if latest in (None, stream.label) else first_stamp(from_iso(latest))
+    return End(last_moment(archive, stream, before), "it went off without `disable`")
+
+
+def last_moment(archive: Archive, stream: Stream, before: int) -> int:
     """Returns the last exact moment of a stream whose end was not recorded: the latest of what
-    `follow` had read, the last second in which a complete backfill saw it on, and the last archived
-    change stamped before `before`."""
-    complete = [run for run in runs if run.stream == stream.label and run.complete]
-    witnessed = [seen_on(run.answered) for run in complete]
+    `follow` had read, the last second in which a complete backfill saw it on, and the second before
+    the last archived change stamped before `before`: another change of the same second may be
+    missing. Records of a newer stream prove nothing of this one, so `before` is at most the first
+    second that they can have."""
+    catalog = Catalog(archive)
+    checkpoint = catalog.follow_checkpoint(stream.label) if stream.reader == "follow" else None
+    complete = [run for run in catalog.runs() if run.stream == stream.label and run.complete]
+    witnessed = [max(seen_on(run.answered), run.witness) for run in complete]
     best = max([checkpoint.caught_up if checkpoint else stream.floor, *witnessed])
     every = (version for history in archive.histories() for version in history.versions)
     for version in nlargest(_WITNESSES, every, key=lambda version: version.written):
@@ -109,5 +145,5 @@ def last_moment(
             break
         found: Stat = archive.stat(version)
         if found.stamp.sequence and stream.floor <= found.stamp.at < before:
-            best = max(best, found.stamp.at)
+            best = max(best, found.stamp.at - 1)
     return best

@@ -19,6 +19,14 @@ class Current(NamedTuple):
     metadata: Mapping[str, str]
 
 
+class ConflictError(OSError):
+    """S3 rejected a put because another operation on the same path was under way (status 409).
+
+    Nothing was written, and nothing is known about the path: the other operation may also have
+    failed, or deleted the object. The put can be tried again.
+    """
+
+
 class ObjectStore(Protocol):
     """One bucket with versioning enabled."""
 
@@ -26,15 +34,18 @@ class ObjectStore(Protocol):
     """The number of requests sent so far, by kind: `list`, `get`, `head`, `put`."""
 
     def put(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> None:
-        """Writes a new version, whether or not the path exists."""
+        """Writes a new version, whether or not the path exists. Raises ConflictError like
+        `create`."""
 
     def create(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> bool:
         """Writes a version only if the path has no current version, or if that is a delete marker
-        (`If-None-Match: *`). Returns whether it was written."""
+        (`If-None-Match: *`). Returns whether it was written; if not, the path had a current version
+        then. Raises ConflictError when that could not be found out."""
 
     def replace(self, path: str, payload: bytes, metadata: Mapping[str, str], etag: str) -> bool:
         """Writes a version only if the current version has this ETag (`If-Match`). Returns whether
-        it was written."""
+        it was written. If not, the caller reads the current version again: it may be another one,
+        or the same one after a conflict."""
 
     def current(self, path: str) -> Current | None:
         """Returns the current version, None when there is none or when it is a delete marker."""

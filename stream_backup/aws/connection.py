@@ -13,9 +13,11 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from obstore.auth.boto3 import Boto3CredentialProvider
 
-from stream_backup.archive.layout import Archive, Location
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.location import Location
 from stream_backup.archive.s3 import S3Store, open_objects
 from stream_backup.archive.slices import SLICES
+from stream_backup.aws.clock import AwsClock
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.stack import NAME, Stack, find_stack
 from stream_backup.core.key import KeySchema
@@ -118,18 +120,18 @@ class Connection:
     def _bucket_region(self) -> str:
         """Returns the Region of the bucket, which may differ from that of the tables: boto3 follows
         S3's redirect to it, obstore does not."""
+        headers = self._head_bucket()["ResponseMetadata"]["HTTPHeaders"]
+        return str(headers.get("x-amz-bucket-region") or self.s3.meta.region_name)
+
+    def _head_bucket(self) -> Any:
         try:
-            answer = self.s3.head_bucket(Bucket=self.location.bucket)
+            return self.s3.head_bucket(Bucket=self.location.bucket)
         except ClientError as error:
-            answer = error.response  # A response with an error contains the Region as well.
-        return str(
-            answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
-            or self.s3.meta.region_name
-        )
+            return error.response  # A response with an error contains the headers as well.
 
     def archive(self, table: str, schema: KeySchema | None = None) -> Archive:
         """Returns the archive of a table. Raises UsageError like `store`."""
-        return Archive(self.store, self.location.prefix, table, schema)
+        return Archive(self.store, self.location.prefix, table, schema, self.now)
 
     def tables(self) -> list[str]:
         """Returns the names of the tables that have objects in this archive."""
@@ -144,9 +146,12 @@ class Connection:
             for found in page.get("CommonPrefixes", [])
         ]
 
+    @cached_property
+    def now(self) -> AwsClock:
+        """AWS's clock as it goes on, for what is written."""
+        return AwsClock(self.clock)
+
     def clock(self) -> int:
         """Returns the time of AWS's clock in epoch seconds, from the `Date` header of S3."""
-        headers = self.s3.head_bucket(Bucket=self.location.bucket)["ResponseMetadata"][
-            "HTTPHeaders"
-        ]
+        headers = self._head_bucket()["ResponseMetadata"]["HTTPHeaders"]
         return int(parsedate_to_datetime(headers["date"]).timestamp())

@@ -11,7 +11,7 @@ credentials, signing, retries and errors.
 import json
 from email.utils import parsedate_to_datetime
 from threading import local
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from botocore.config import Config
@@ -33,6 +33,13 @@ class Answer(NamedTuple):
 
     data: Any
     moment: int
+
+
+class Caller(Protocol):
+    """What can call the operations of DynamoDB and DynamoDB Streams."""
+
+    def call(self, operation: str, request: dict[str, Any] | bytes) -> Answer:
+        """Calls an operation like DynamoDB.call."""
 
 
 class DynamoDB:

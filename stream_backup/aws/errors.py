@@ -4,6 +4,7 @@ this module does so, and only the command line shows the result."""
 from botocore import exceptions as aws
 from obstore import exceptions as s3
 
+from stream_backup.archive.store import ConflictError
 from stream_backup.errors import ArchiveError, StreamBackupError, UsageError
 
 _CREDENTIALS = (
@@ -27,6 +28,39 @@ _IDENTITY = {
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 }
+
+_BUSY = {
+    "BandwidthLimitExceeded",
+    "InternalFailure",
+    "InternalServerError",
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
+_SERVER_ERROR = 500
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed later: AWS was busy, failed, or was out of reach. A
+    limit counts as busy: the limits of streams are calls a second."""
+    match error:
+        case aws.ClientError():
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            return error.response["Error"]["Code"] in _BUSY or status >= _SERVER_ERROR
+        case aws.ConnectionError() | aws.HTTPClientError() | s3.GenericError():
+            return True
+        case FileNotFoundError() | PermissionError():
+            return False
+    return isinstance(error, OSError)
 
 
 def is_denied(error: BaseException) -> bool:
@@ -74,7 +108,7 @@ def translate(error: BaseException) -> StreamBackupError | None:
                 f"AWS does not permit this: {_short(error)}",
                 "Check the role's S3 actions and the bucket policy.",
             )
-        case s3.BaseError() | FileNotFoundError():
+        case s3.BaseError() | FileNotFoundError() | ConflictError():
             return ArchiveError(
                 f"A request to the archive failed: {_short(error)}", "Run the same command again."
             )

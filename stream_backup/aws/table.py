@@ -9,6 +9,9 @@ from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.core.records import Live, TableDescription
 from stream_backup.errors import UsageError
 
+RESTORING = "stream-backup:restoring"
+"""The tag of a table while a restore fills it: which restore that is."""
+
 
 def look_up(dynamodb: DynamoDB, table: str) -> tuple[Live | None, int]:
     """Returns the table as it is now, None when it does not exist, and AWS's clock in epoch

@@ -9,13 +9,16 @@ there, and writing a version twice changes no restore.
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from threading import Event
 from typing import Any, NamedTuple
 
+from stream_backup.archive.announce import Announcer
 from stream_backup.archive.layout import Archive, Object
 from stream_backup.archive.slices import CONCURRENCY
 from stream_backup.archive.store import ObjectStore
 from stream_backup.core.change import Change, table_of
+from stream_backup.core.time_rule import FOREVER
 from stream_backup.errors import RecordError
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -25,6 +28,11 @@ it."""
 RESERVE_MS = 10_000
 """Milliseconds before the deadline from which no further put is started; half the remaining time
 where that is less."""
+
+
+ANNOUNCES = "announces"
+"""The member of the answer to an event without records that says that late changes are
+announced."""
 
 
 @dataclass(slots=True)
@@ -59,12 +67,13 @@ Report = Callable[[dict[str, Any], BatchOutcome], None]
 
 
 class _Put(NamedTuple):
-    """A change to write: its position in the batch, its second, and its object. One thread prepares
-    all of them, so that the threads that put do nothing else: Python code in 64 threads costs
-    several times what it costs in one."""
+    """A change to write: its position in the batch, its second, who announces it, and its object.
+    One thread prepares all of them, so that the threads that put do nothing else: Python code in 64
+    threads costs several times what it costs in one."""
 
     position: int
     at: int
+    announcer: Announcer
     store: ObjectStore
     object: Object
 
@@ -80,6 +89,7 @@ def write_batch(
     when `out_of_time`; raises for none of them."""
     whole = BatchOutcome()
     chains: dict[str, list[_Put]] = {}
+    announcers, oldest = set[Announcer](), FOREVER
     for position, record in enumerate(records):
         try:
             archive, change = archive_of(table_of(record)), Change.streamed(record)
@@ -87,9 +97,18 @@ def write_batch(
             # What follows may be of the same item, so nothing after this record is written.
             whole.fail(position, error)
             break
-        made = archive.object_of(change)
-        put = _Put(position, change.stamp.at, archive.store, made)
+        made, at = archive.object_of(change), change.stamp.at
+        put = _Put(position, at, archive.announcer, archive.store, made)
+        announcers.add(archive.announcer)
+        if at < oldest:
+            oldest = at
         chains.setdefault(made.path, []).append(put)
+    try:
+        for announcer in announcers:
+            announcer.prepare(oldest)  # once here, and not by every thread
+    except Exception as error:  # noqa: BLE001 - whatever it is, the batch is read again
+        whole.fail(0, error)
+        return whole
     stop = Event()
 
     def write(part: Iterable[list[_Put]]) -> tuple[list[_Put], list[tuple[int, Exception | None]]]:
@@ -101,7 +120,7 @@ def write_batch(
                     failed.append((put.position, None))
                     break
                 try:
-                    put.store.put(*put.object)
+                    put.announcer.put(put.at, put.store.put, *put.object)
                 except Exception as error:  # noqa: BLE001 - whatever it is, this record is read again
                     stop.set()
                     failed.append((put.position, error))
@@ -123,14 +142,16 @@ def make_handler(
     archive_of: Callable[[str], Archive], report: Report = lambda _record, _outcome: None
 ) -> Handler:
     """Returns a handler that writes to `archive_of(table name)`. `report` receives the first record
-    of each batch and what became of the batch."""
+    of each batch and what became of the batch. The answer to an event without records says what
+    this release can do: `enable` asks."""
+    kept = cache(archive_of)  # an archive knows what it announced
     pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="put")
 
     def handle(event: dict[str, Any], context: Any) -> dict[str, Any]:
         records = event["Records"]
         if not records:
-            return {"batchItemFailures": []}
-        outcome = write_batch(records, archive_of, pool, _deadline(context))
+            return {"batchItemFailures": [], ANNOUNCES: True}
+        outcome = write_batch(records, kept, pool, _deadline(context))
         report(records[0], outcome)
         if outcome.first_failed is None:
             return {"batchItemFailures": []}

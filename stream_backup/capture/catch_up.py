@@ -4,18 +4,18 @@ it."""
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 from botocore.exceptions import ClientError
 
 from stream_backup.archive.catalog import Catalog
-from stream_backup.archive.layout import Archive
 from stream_backup.aws.connection import Connection
 from stream_backup.capture.batch import make_handler
-from stream_backup.capture.follow import POLL, RETENTION, Follower, is_gone
+from stream_backup.capture.follow import POLL, Follower
+from stream_backup.capture.shards import is_gone
 from stream_backup.capture.state import State, state_of
 from stream_backup.core.moment import iso
 from stream_backup.core.records import Outage, Stream
+from stream_backup.core.time_rule import RETENTION
 from stream_backup.errors import IncompleteError, UsageError
 from stream_backup.progress import Progress
 
@@ -23,12 +23,8 @@ TRIES = 6
 """Failures in a row of the same batch after which `--once` stops; the checkpoint stays before that
 batch."""
 
-GRACE = 10
-"""Seconds for a function to write what has just changed: its batching window is one second, and its
-runs are short."""
-
 PATIENCE = 60
-"""Seconds to wait for a `follow` that makes no progress."""
+"""Seconds to wait for a reader that makes no progress."""
 
 
 def open_follower(
@@ -46,8 +42,7 @@ def open_follower(
             f"{table} is not enabled in this archive.",
             f"Run: stream-backup enable {table} --stream-only",
         )
-    archive_of = cache(lambda name: Archive(connection.store, connection.location.prefix, name))
-    handler = make_handler(archive_of)
+    handler = make_handler(connection.archive)
     return Follower(connection.dynamodb, catalog, streams[-1], handler, progress)
 
 
@@ -59,14 +54,12 @@ def read_older(connection: Connection, table: str, progress: Progress) -> None:
     ends = catalog.recorded_ends()
     for stream in catalog.streams()[:-1]:
         kept = catalog.follow_checkpoint(stream.label)
-        ended = ends.get(stream.label, stream.floor)
+        ended = ends[stream.label].end if stream.label in ends else stream.floor
         if stream.reader == "follow" and not (kept and kept.drained) and ended > oldest:
             try:
                 read(open_follower(connection, table, progress, stream), once=True)
             except (ClientError, UsageError) as error:
-                progress.note(
-                    f"The rest of the stream of {iso(stream.floor)} cannot be read: {error}"
-                )
+                progress.note(f"The rest of the stream of {stream.label} cannot be read: {error}")
 
 
 def read(follower: Follower, *, once: bool) -> None:
@@ -103,24 +96,27 @@ def wait(connection: Connection, table: str, moment: int, progress: Progress) ->
         if latest > reached:
             reached, moved = latest, time.monotonic()
         tired = time.monotonic() - moved > PATIENCE
-        if latest >= moment or not state.status.following or tired:
+        if latest >= moment or not state.reading or tired:
             return state
         time.sleep(0.5)
 
 
 def catch_up(connection: Connection, state: State, progress: Progress) -> State:
     """Returns the state once the archive has everything up to the moment of this call. It waits for
-    the `follow` that is reading, or reads the stream itself where nobody does. A function that
-    keeps up has written everything after GRACE seconds; how far it has read is not known here."""
+    the function or the `follow` that is reading, or reads the stream itself where it is for
+    `follow` to read and nobody does."""
     table, stream = state.table, state.status.stream
-    if stream and stream.reader == "follow":
-        now = state_of(connection, table).now
-        if wait(connection, table, now, progress).status.coverage.latest < now:
-            read(open_follower(connection, table, progress), once=True)
-    elif stream:
-        progress.note(f"Giving the function {GRACE} s to write the latest changes.")
-        time.sleep(GRACE)
-    return state_of(connection, table)
+    if stream is None:
+        return state_of(connection, table)
+    now = state_of(connection, table).now
+    found = wait(connection, table, now, progress)
+    if found.status.coverage.latest >= now:
+        return found
+    if stream.reader == "follow":
+        read(open_follower(connection, table, progress), once=True)
+        return state_of(connection, table)
+    progress.note(f"Later changes may be missing. {found.status.coverage.witness.why}")
+    return found
 
 
 @contextmanager

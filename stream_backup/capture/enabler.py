@@ -5,24 +5,35 @@ from functools import cached_property
 from typing import Any
 
 from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.layout import Archive
 from stream_backup.aws.connection import Connection
+from stream_backup.aws.lifecycle import lifecycle_of
 from stream_backup.aws.stack import Stack
 from stream_backup.aws.table import require
-from stream_backup.capture.mapping import attach, wait
+from stream_backup.capture.mapping import attach, find, has_filter, require_announcing, wait
+from stream_backup.capture.state import keep_holes
 from stream_backup.capture.stream import switch_on
-from stream_backup.core.records import Mapping, ReaderKind, Stream
+from stream_backup.capture.unread import record_unread
+from stream_backup.core.records import Mapping, Outage, ReaderKind, Stream
+from stream_backup.core.retention import changes
 from stream_backup.errors import UsageError
+
+SHORTEST = 3
+"""Days for which a bucket must keep superseded versions. An old stream can deliver for a day after
+a new one began, and its late versions must be put in order before the versions below them
+expire."""
 
 
 @dataclass(frozen=True, slots=True)
 class Enabled:
     """An enabled table. `was_off` says that its stream was off before; `mapping` is None where
-    `follow` reads it."""
+    `follow` reads it; `filtered` says that the mapping had a filter, which was removed."""
 
     table: str
     was_off: bool
     stream: Stream
     mapping: Mapping | None
+    filtered: bool = False
 
     def record(self) -> dict[str, Any]:
         """Returns the result as a JSON object."""
@@ -72,18 +83,70 @@ class Enabler:
         if self.stack:
             self.stack.require(table)
         archive = connection.archive(table)
+        self._require_kept(archive)
+        if function:
+            # Asked before the stream is recorded as one whose writers announce.
+            require_announcing(self.client, function)
         reader: ReaderKind = "function" if function else "follow"
         stream, was_off = switch_on(connection.dynamodb, archive, reader)
-        mapping = self._attach(function, stream, table) if function else None
-        return Enabled(table, was_off, stream, mapping)
+        mapping, filtered = None, False
+        if function:
+            mapping, filtered = self._attach(function, stream, table)
+        keep_holes(connection, table)
+        return Enabled(table, was_off, stream, mapping, filtered)
 
-    def _attach(self, function: str, stream: Stream, table: str) -> Mapping:
+    def _require_kept(self, archive: Archive) -> None:
+        """Records for how long the bucket keeps superseded versions. Raises UsageError when a
+        lifecycle rule of the bucket would delete what restores need."""
+        connection = self.connection
+        found = lifecycle_of(connection.s3, connection.store.bucket, archive.root)
+        if found is None:
+            return
+        if found.expiring:
+            raise UsageError(
+                f"Lifecycle rule {found.expiring[0]!r} of the bucket expires current versions,"
+                " which are the present rows.",
+                "Remove the rule, limit it to another prefix, or choose another archive.",
+            )
+        days = found.noncurrent_days
+        if days is not None and days < SHORTEST:
+            raise UsageError(
+                f"The bucket keeps superseded versions for {days} days, which is too short to put"
+                " late changes in order.",
+                f"Keep them for {SHORTEST} days at least (NoncurrentDays).",
+            )
+        catalog = Catalog(archive)
+        for record in changes(days, catalog.retentions(), connection.clock()):
+            catalog.write_retention(record)
+
+    def _attach(self, function: str, stream: Stream, table: str) -> tuple[Mapping, bool]:
         _, now = require(self.connection.dynamodb, table)
-        mapping = attach(self.client, function, stream.arn, stream.label, self.stack, now)
         catalog = Catalog(self.connection.archive(table))
-        known = [each for each in catalog.mappings() if each.failures == mapping.failures]
+        recorded = catalog.mappings()
+        found = find(self.client, function, stream.arn)
+        filtered = has_filter(found)
+        if filtered:
+            self._record_filter(catalog, stream, found, now)
+        mapping = attach(self.client, function, stream, found, self.stack, now)
+        if stream.label not in {each.stream for each in recorded}:
+            record_unread(catalog, stream, now)
+        known = [each for each in recorded if each.failures == mapping.failures]
         if mapping.uuid not in {each.uuid for each in known}:
             # Recorded before it can fail a batch: readers must know where failed batches are.
             catalog.write_mapping(mapping)
         wait(self.client, mapping, table)
-        return mapping
+        if filtered:
+            # It skipped records until the mapping was enabled again.
+            self._record_filter(catalog, stream, found, require(self.connection.dynamodb, table)[1])
+        return mapping, filtered
+
+    def _record_filter(
+        self, catalog: Catalog, stream: Stream, found: dict[str, Any] | None, now: int
+    ) -> None:
+        """Records the changes that a filter may have skipped: nobody knows since when it was set,
+        but `enable` sets none."""
+        uuid = (found or {}).get("UUID")
+        made = [each.recorded for each in catalog.mappings() if each.uuid == uuid]
+        since = min(made, default=stream.recorded)
+        reason = "the event source mapping had a filter, which skips changes"
+        catalog.write_outage(Outage(stream.label, since, now, reason))

@@ -13,6 +13,7 @@ A batch that waits is a hole in history: no moment from its first change on coun
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from stream_backup.core.change import table_of
 from stream_backup.core.coverage import Hole
 from stream_backup.core.moment import from_iso
 from stream_backup.core.records import Mapping
+from stream_backup.core.time_rule import failed_interval
 from stream_backup.errors import RecordError
 
 WAITING = "aws/lambda/"
@@ -33,6 +35,10 @@ READERS = 16
 
 _LAST = 2**33
 """A second after every real moment."""
+
+_GONE = {"NoSuchKey", "404"}
+
+_WRITTEN = re.compile(r"/(\d{4}-\d\d-\d\dT\d\d)\.(\d\d)\.(\d\d)-[^/]*")
 
 _UNREADABLE = {"AccessDenied", "403", "NoSuchBucket", "404", "AllAccessDisabled"}
 
@@ -58,7 +64,8 @@ def places(table: str, mappings: Iterable[Mapping]) -> list[Place]:
 
 class FailedBatch(NamedTuple):
     """What an object contains besides its records. A batch that cannot be read counts as one with
-    changes of every second."""
+    changes of the last day before Lambda wrote it, which its path says; of every second if the path
+    does not say it."""
 
     bucket: str
     path: str
@@ -110,10 +117,15 @@ def records(s3: Any, batch: FailedBatch) -> list[dict[str, Any]]:
 
 
 def move(s3: Any, batch: FailedBatch, aside: str) -> None:
-    """Moves the object under the prefix `aside`. Interrupted between its two requests it leaves the
-    batch waiting, so that it is redriven again."""
+    """Moves the object under the prefix `aside`, unless it is gone. Interrupted between its two
+    requests it leaves the batch waiting, so that it is redriven again."""
     source = {"Bucket": batch.bucket, "Key": batch.path}
-    s3.copy_object(Bucket=batch.bucket, Key=aside + batch.path, CopySource=source)
+    try:
+        s3.copy_object(Bucket=batch.bucket, Key=aside + batch.path, CopySource=source)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in _GONE:
+            raise
+        return
     s3.delete_object(**source)
 
 
@@ -132,7 +144,7 @@ def _content(s3: Any, bucket: str, path: str) -> bytes | None:
     try:
         content: bytes = s3.get_object(Bucket=bucket, Key=path)["Body"].read()
     except ClientError as error:
-        if error.response["Error"]["Code"] == "NoSuchKey":
+        if error.response["Error"]["Code"] in _GONE:
             return None
         raise
     return content
@@ -150,12 +162,11 @@ def _summary(place: Place, path: str, content: bytes) -> FailedBatch:
             path,
             place.table,
             place.stream,
-            0,
-            _LAST,
+            *_written_in(path),
             0,
             "not an object that Lambda wrote",
         )
-    since, until = _interval(told, info)
+    since, until = _interval(told, info, path)
     reason = (told.get("requestContext") or {}).get("condition") or "unknown"
     return FailedBatch(
         place.bucket,
@@ -169,7 +180,7 @@ def _summary(place: Place, path: str, content: bytes) -> FailedBatch:
     )
 
 
-def _interval(told: dict[str, Any], info: dict[str, Any]) -> tuple[int, int]:
+def _interval(told: dict[str, Any], info: dict[str, Any], path: str) -> tuple[int, int]:
     """Returns the seconds between which the batch's changes happened: as Lambda reports them,
     widened by the records' own."""
     try:
@@ -178,7 +189,7 @@ def _interval(told: dict[str, Any], info: dict[str, Any]) -> tuple[int, int]:
             from_iso(info["approximateArrivalOfLastRecord"]),
         ]
     except (ValueError, KeyError, TypeError):
-        times = [0, _LAST]
+        times = [*_written_in(path)]
     try:
         found = [
             record["dynamodb"]["ApproximateCreationDateTime"] for record in _event(told)["Records"]
@@ -187,6 +198,18 @@ def _interval(told: dict[str, Any], info: dict[str, Any]) -> tuple[int, int]:
         return times[0], times[1]
     times += [int(each) for each in found if isinstance(each, int | float) and 0 <= each < _LAST]
     return min(times), max(times)
+
+
+def _written_in(path: str) -> tuple[int, int]:
+    """Returns the seconds in which the changes of a batch with this path can have happened."""
+    if found := _WRITTEN.search(path):
+        try:
+            since, until = failed_interval(from_iso(":".join(found.groups())))
+        except ValueError:
+            pass
+        else:
+            return max(0, since), until
+    return 0, _LAST
 
 
 def _event(told: dict[str, Any]) -> dict[str, Any]:

@@ -5,22 +5,24 @@ Every shard is read after its parent (Amazon DynamoDB Developer Guide, "Reading 
 stream"). Every record is delivered at least once and none is skipped: a batch that fails is
 delivered again from its first failed record on, while the other shards continue. How far the stream
 has been read is kept in the archive, so that the next `follow` resumes there on any machine.
-Records that were trimmed before they were read are recorded as an outage.
+Records that were trimmed before they were read are recorded as an outage. A request that fails
+because AWS is busy or out of reach is sent again for minutes.
 
 A change is not seen at once: `caught_up` is the second up to which every shard has been read, as
-its records and, when it is quiet, AWS's clock show, minus the seconds after which a change can be
-read.
+its records and, when it is open and quiet, AWS's clock show, minus the seconds after which a change
+can be read.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from botocore.exceptions import ClientError
+from typing import TypeVar
 
 from stream_backup.archive.catalog import Catalog
 from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.patience import Retrying, RetryingCaller
 from stream_backup.capture.batch import Handler
+from stream_backup.capture.delivery import Retry, deliver
 from stream_backup.capture.shards import (
     Description,
     ShardReader,
@@ -28,15 +30,12 @@ from stream_backup.capture.shards import (
     describe_stream,
     ready,
 )
+from stream_backup.capture.unread import REASON
 from stream_backup.core.checkpoints import FollowCheckpoint, ShardPosition
-from stream_backup.core.moment import iso
+from stream_backup.core.moment import from_iso, iso
 from stream_backup.core.records import Outage, Stream
-from stream_backup.core.time_rule import readable
+from stream_backup.core.time_rule import first_stamp, may_be_trimmed, readable
 from stream_backup.progress import Progress
-
-RETENTION = 24 * 3600
-"""Seconds for which a stream keeps a record (Amazon DynamoDB Developer Guide, "Change data capture
-for DynamoDB Streams")."""
 
 BATCH = 1000
 """Records delivered to the handler at once."""
@@ -45,24 +44,14 @@ POLL = 0.25
 """Seconds between two rounds when nothing is new: GetRecords may be called five times a second on a
 shard."""
 
+DESCRIBE = 3
+"""Seconds between two descriptions of the stream while no shard ends: DescribeStream may be called
+ten times a second."""
+
 BEAT = 5
 """Seconds between two checkpoints while nothing happens."""
 
-LONGEST_WAIT = 30.0
-"""Seconds at most before a failed batch is delivered again."""
-
-
-@dataclass(slots=True)
-class Retry:
-    """A shard whose batch failed waits longer each time."""
-
-    failures: int = 0
-    until: float = 0.0
-
-    def failed(self) -> None:
-        """Counts a failure and sets how long to wait."""
-        self.until = time.monotonic() + min(LONGEST_WAIT, 0.2 * 2**self.failures)
-        self.failures += 1
+Found = TypeVar("Found")
 
 
 @dataclass(slots=True)
@@ -85,18 +74,24 @@ class Follower:
     _beaten: float = 0.0
     _newest: int = 0
     _healed: int = 0
+    _description: Description | None = None
+    _patience: Retrying = field(init=False)
+    _aws: RetryingCaller = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._patience = Retrying(self.progress.note)
+        self._aws = RetryingCaller(self.dynamodb, self._patience)
 
     def start(self) -> None:
         """Resumes from the last checkpoint. Raises UsageError when the table or stream cannot be
         read."""
-        kept = self.catalog.follow_checkpoint(self.stream.label)
+        kept = self._keeping(lambda: self.catalog.follow_checkpoint(self.stream.label))
         # The stream's first second has not been read yet.
-        self.caught_up = kept.caught_up if kept else self.stream.floor - 1
+        self.caught_up = kept.caught_up if kept else first_stamp(from_iso(self.stream.label)) - 1
         description = self._describe()
         now = self.started = description.moment
-        if self._is_late(now) and not (kept and kept.drained):
-            since = max(self.caught_up, self.stream.recorded)
-            self._outage(since, now, "nobody read the stream for more than 24 hours")
+        self.drained = bool(kept and kept.drained)
+        self._note_lateness(now)
         for name, position in kept.shards.items() if kept else ():
             if position.done:
                 self._done[name] = position.parent
@@ -110,15 +105,16 @@ class Follower:
         """Reads every shard once and delivers its records; returns whether there were any. Call it
         repeatedly."""
         description = self._describe()
+        self._note_lateness(description.moment)
         self._begin_shards(description)
         busy = finished = False
         for name, reader in list(self.readers.items()):
-            busy |= self._advance(reader, description.moment)
+            shard = description.shards.get(name)
+            reader.closed = shard is None or shard.closed
+            busy |= self._advance(reader, self._aws.clock)
             if reader.done:
-                finished = (
-                    True  # its children begin in the next round; until then nothing is claimed
-                )
-                shard = description.shards.get(name)
+                # Its children begin in the next round. Until then nothing is claimed.
+                finished, self._description = True, None
                 self._done[name] = shard.parent if shard else None
                 del self.readers[name]
                 self._newest = max(self._newest, reader.newest)
@@ -145,7 +141,7 @@ class Follower:
             drained=self.drained,
             shards=shards,
         )
-        self.catalog.write_follow_checkpoint(self.stream.label, kept)
+        self._keeping(lambda: self.catalog.write_follow_checkpoint(self.stream.label, kept))
 
     @property
     def stuck(self) -> int:
@@ -153,7 +149,14 @@ class Follower:
         return max((retry.failures for retry in self._retries.values()), default=0)
 
     def _describe(self) -> Description:
-        return describe_stream(self.dynamodb, self.stream.arn)
+        """The stream as it was a few seconds ago, or as it is now when nothing is being read."""
+        found = self._description
+        if found is None or not self.readers or self._aws.clock - found.moment >= DESCRIBE:
+            found = self._description = describe_stream(self._aws, self.stream.arn)
+        return found
+
+    def _keeping(self, work: Callable[[], Found]) -> Found:
+        return self._patience("A request to the archive", work)
 
     def _begin_shards(self, description: Description) -> None:
         first = not self._done and not self.readers
@@ -163,21 +166,21 @@ class Follower:
             if orphan and not first:
                 lost = f"{shard.parent} expired before it was read"
                 self._outage(self.caught_up, description.moment, lost)
-            elif self._is_late(description.moment):
-                late = f"reading of {shard.name} began more than 24 hours late"
-                self._outage(self.caught_up, description.moment, late)
             self.readers[shard.name] = self._reader(shard.name, None)
         for name in set(self._done) - set(shards):
             if not any(shard.parent == name for shard in shards.values()):
                 del self._done[name]  # no shard can refer to it any more
 
-    def _is_late(self, now: int) -> bool:
-        """Whether records may be gone without any error: a shard read from its beginning begins
-        with what is left of it."""
-        return now - max(self.caught_up, self.stream.recorded, self._healed) > RETENTION
+    def _note_lateness(self, now: int) -> None:
+        """Records an outage when records may be gone without any error: a shard read from its
+        beginning begins with what is left of it."""
+        read = max(self.caught_up, self.stream.recorded, self._healed)
+        if not self.drained and may_be_trimmed(read, now):
+            since = max(self.caught_up, self.stream.recorded)
+            self._outage(since, now, REASON)
 
     def _reader(self, shard: str, position: str | None) -> ShardReader:
-        return ShardReader(self.dynamodb, self.stream.arn, shard, self.caught_up, position)
+        return ShardReader(self._aws, self.stream.arn, shard, self.caught_up, position)
 
     def _advance(self, reader: ShardReader, now: int) -> bool:
         """Reads one shard and delivers one batch of it; returns whether there were records to
@@ -198,7 +201,7 @@ class Follower:
 
     def _deliver_from(self, reader: ShardReader, retry: Retry) -> None:
         batch = reader.pending[:BATCH]
-        arrived = self._deliver(batch)
+        arrived = deliver(self.handle, self.stream.arn, batch, self.progress.note)
         self.changes += arrived
         reader.delivered(arrived)
         if arrived == len(batch):
@@ -212,33 +215,11 @@ class Follower:
             f"{reader.shard}: record {sequence} was not written. Trying again from that record."
         )
 
-    def _deliver(self, batch: list[dict[str, Any]]) -> int:
-        """Returns how many records from the first on have certainly been written, by the rules of
-        partial-batch responses."""
-        event = {"Records": [record | {"eventSourceARN": self.stream.arn} for record in batch]}
-        try:
-            answer = self.handle(event, None)
-        except Exception as error:  # noqa: BLE001 - a function that fails is called again, whatever the reason
-            self.progress.note(f"The handler failed: {error}")
-            return 0
-        failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
-        sequences = [record["dynamodb"]["SequenceNumber"] for record in batch]
-        if failed - set(sequences):
-            return 0  # an answer that names no record of the batch fails the whole batch
-        return next(
-            (index for index, sequence in enumerate(sequences) if sequence in failed), len(batch)
-        )
-
     def _outage(self, since: int, until: int, reason: str) -> None:
         self._healed = until
-        self.catalog.write_outage(Outage(self.stream.label, since, until, reason))
+        outage = Outage(self.stream.label, since, until, reason)
+        self._keeping(lambda: self.catalog.write_outage(outage))
         self.progress.note(
             f"Changes after {iso(since)} may be lost: {reason}. Run a backfill to start coverage"
             " again."
         )
-
-
-def is_gone(error: ClientError) -> bool:
-    """Whether the stream does not exist any more: a stream is kept for 24 hours after it was
-    switched off."""
-    return bool(error.response["Error"]["Code"] == "ResourceNotFoundException")

@@ -6,14 +6,18 @@ it begins at the oldest record, accepts partial-batch responses, splits a batch 
 until the record is too old, and then writes the batch with its records to the failures bucket.
 """
 
+import json
 import time
-from math import ceil
+from collections.abc import Iterator
+from collections.abc import Mapping as Object
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from stream_backup.aws.stack import Stack
-from stream_backup.core.records import Mapping
+from stream_backup.capture.batch import ANNOUNCES
+from stream_backup.core.records import Mapping, Stream
 from stream_backup.errors import IncompleteError, UsageError
 
 BATCH = 1000
@@ -24,11 +28,14 @@ WINDOW = 1
 """Seconds for which records are gathered: Lambda requires at least one for batches of more than ten
 records."""
 
+RECORD_AGE = 6 * 3600
+"""Seconds after which a batch that fails goes to the failures bucket, where nothing else is set."""
+
+OLDEST_RECORD = 20 * 3600
+"""Seconds that may be set at most: Lambda must still find the records in the stream."""
+
 PATIENCE = 300
 """Seconds to wait for a mapping to be enabled: AWS takes up to a minute or two."""
-
-AGED = 300
-"""Seconds of `IteratorAge` that are read: CloudWatch reports with a delay of a minute or two."""
 
 
 class LambdaState(NamedTuple):
@@ -39,34 +46,76 @@ class LambdaState(NamedTuple):
     last_result: str
 
 
+def find(client: Any, function: str, arn: str) -> dict[str, Any] | None:
+    """Returns the mapping from a stream to the function as Lambda describes it, None when there is
+    none. Raises UsageError when the function does not exist."""
+    with _function_named(function):
+        found = client.list_event_source_mappings(EventSourceArn=arn, FunctionName=function)
+    return next(iter(found["EventSourceMappings"]), None)
+
+
+def has_filter(found: dict[str, Any] | None) -> bool:
+    """Whether a mapping that `find` returned skips records."""
+    return bool(((found or {}).get("FilterCriteria") or {}).get("Filters"))
+
+
 def attach(
-    client: Any, function: str, arn: str, label: str, stack: Stack | None, now: int
+    client: Any,
+    function: str,
+    stream: Stream,
+    found: dict[str, Any] | None,
+    stack: Stack | None,
+    now: int,
 ) -> Mapping:
-    """Returns the mapping from a stream to the function: the existing one, updated to these
-    settings, or a new one.
+    """Returns the mapping from a stream to the function: `found`, updated where it differs from the
+    settings of the stack or would lose records, or a new one.
 
     Raises UsageError when the function does not exist.
     """
-    settings = _settings(stack)
+    made = found
+    if made is None:
+        source = {"EventSourceArn": stream.arn, "StartingPosition": "TRIM_HORIZON"}
+        with _function_named(function):
+            made = client.create_event_source_mapping(
+                FunctionName=function, **source, **_settings(stack)
+            )
+    elif change := _change(made, stack):
+        change = {"FunctionName": function, "Enabled": True, **change}
+        made = client.update_event_source_mapping(UUID=made["UUID"], **change)
+    failures = _bucket(made) or (stack.failures if stack else None)
+    return Mapping(str(made["UUID"]), stream.label, function, failures, now)
+
+
+@contextmanager
+def _function_named(function: str) -> Iterator[None]:
     try:
-        found = client.list_event_source_mappings(EventSourceArn=arn, FunctionName=function)
-        if existing := found["EventSourceMappings"]:
-            made = existing[0]
-            if _differs(made, settings):
-                change = {"FunctionName": function, "Enabled": True, **settings}
-                made = client.update_event_source_mapping(UUID=made["UUID"], **change)
-        else:
-            source = {"EventSourceArn": arn, "StartingPosition": "TRIM_HORIZON"}
-            made = client.create_event_source_mapping(FunctionName=function, **source, **settings)
+        yield
     except ClientError as error:
         if error.response["Error"]["Code"] == "ResourceNotFoundException":
-            raise UsageError(
-                f"There is no function {function!r} in this account and Region.",
-                "Check its name, --region and --profile.",
-            ) from error
+            raise _no_function(function) from error
         raise
-    failures = _bucket(made) or (stack.failures if stack else None)
-    return Mapping(str(made["UUID"]), label, function, failures, now)
+
+
+def require_announcing(client: Any, function: str) -> None:
+    """Asks the function with an event without records whether it announces what it writes late.
+
+    Raises UsageError when it does not exist or does not say so: readers would rely on it.
+    """
+    try:
+        answer = client.invoke(FunctionName=function, Payload=b'{"Records": []}')
+        told = json.loads(answer["Payload"].read() or b"null")
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceNotFoundException":
+            raise _no_function(function) from error
+        raise
+    except ValueError:
+        told = None
+    if not isinstance(told, dict) or told.get(ANNOUNCES) is not True:
+        raise UsageError(
+            f"Function {function} does not announce late changes, which readers of the archive rely"
+            " on: it is of another release, or cannot be started.",
+            "Deploy the function of this release, then run the same command again.",
+        )
 
 
 def wait(client: Any, mapping: Mapping, table: str) -> None:
@@ -94,26 +143,6 @@ def look(client: Any, uuid: str) -> LambdaState | None:
     return LambdaState(found["State"], found.get("LastProcessingResult") or "")
 
 
-def iterator_age(cloudwatch: Any, function: str, now: int) -> int | None:
-    """Returns by how many seconds the function is behind in the stream that it is furthest behind
-    in, as CloudWatch's `IteratorAge` had it in the last minutes; None where CloudWatch has no
-    datapoint or may not be read."""
-    try:
-        found = cloudwatch.get_metric_statistics(
-            Namespace="AWS/Lambda",
-            MetricName="IteratorAge",
-            Dimensions=[{"Name": "FunctionName", "Value": function}],
-            StartTime=now - AGED,
-            EndTime=now + 60,  # the current minute too: the end is exclusive
-            Period=60,
-            Statistics=["Maximum"],
-        )
-    except (ClientError, BotoCoreError):
-        return None
-    newest = max(found.get("Datapoints", []), key=lambda point: point["Timestamp"], default=None)
-    return ceil(newest["Maximum"] / 1000) if newest else None
-
-
 def remove(client: Any, uuid: str) -> bool:
     """Deletes the mapping and returns whether it existed."""
     try:
@@ -123,6 +152,13 @@ def remove(client: Any, uuid: str) -> bool:
             return False
         raise
     return True
+
+
+def _no_function(function: str) -> UsageError:
+    return UsageError(
+        f"There is no function {function!r} in this account and Region.",
+        "Check its name, --region and --profile.",
+    )
 
 
 def _settings(stack: Stack | None) -> dict[str, Any]:
@@ -137,16 +173,48 @@ def _settings(stack: Stack | None) -> dict[str, Any]:
     }
     if stack and stack.destination:
         settings |= stack.settings
+        settings["MaximumRecordAgeInSeconds"] = _capped(stack.settings)
         settings["DestinationConfig"] = {"OnFailure": {"Destination": stack.destination}}
     return settings
 
 
-def _differs(found: dict[str, Any], settings: dict[str, Any]) -> bool:
-    """Whether an existing mapping would lose records: it is off, skips failures, or has no place
-    for failed batches."""
-    off = found.get("State") in ("Disabled", "Disabling")
-    skips = "ReportBatchItemFailures" not in (found.get("FunctionResponseTypes") or [])
-    return off or skips or ("DestinationConfig" in settings and not _bucket(found))
+def _capped(settings: Object[str, Any]) -> int:
+    """The record age of these settings, so that a batch that fails reaches its destination in
+    time."""
+    age = settings.get("MaximumRecordAgeInSeconds")
+    return min(age, OLDEST_RECORD) if age and age > 0 else RECORD_AGE
+
+
+def _change(found: dict[str, Any], stack: Stack | None) -> dict[str, Any]:
+    """The settings of an existing mapping that must change; `Enabled` alone when it is off. Without
+    a stack a mapping keeps the settings that lose no record."""
+    settings = _settings(stack)
+    if not (stack and stack.destination):
+        age = _capped(found) if _bucket(found) else -1
+        attempts = found.get("MaximumRetryAttempts", -1) if _bucket(found) else -1
+        settings = {
+            "FunctionResponseTypes": settings["FunctionResponseTypes"],
+            "MaximumRecordAgeInSeconds": age,
+            "MaximumRetryAttempts": attempts,
+        }
+    defaults = {"MaximumRecordAgeInSeconds": -1, "MaximumRetryAttempts": -1}
+    change = {
+        name: value
+        for name, value in settings.items()
+        if _comparable(found.get(name, defaults.get(name))) != _comparable(value)
+    }
+    if has_filter(found):
+        change["FilterCriteria"] = {}
+    if found.get("State") in ("Disabled", "Disabling"):
+        change["Enabled"] = True
+    return change
+
+
+def _comparable(value: Any) -> Any:
+    """A setting without what Lambda adds to it in its answers."""
+    if isinstance(value, dict):
+        return (value.get("OnFailure") or {}).get("Destination")
+    return sorted(value) if isinstance(value, list) else value
 
 
 def _bucket(found: dict[str, Any]) -> str | None:

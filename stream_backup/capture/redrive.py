@@ -2,15 +2,18 @@
 report.
 
 The records take the path of the function (`write_batch`), with their own stamps, so that no restore
-depends on when they arrive. Two things do depend on it. Readers rely on a version being written
-within a day of its change, so how late these are is recorded before the first of them is written.
-And the newest version written of an item must also be its newest by stamp, so that version is
-written again on top. A batch is moved aside only when all of it is written. After an interruption
-the same command does the rest; writing a version twice changes nothing.
+depends on when they arrive, and how late they are is announced as the function does. One thing
+depends on it all the same: the newest version written of an item must also be its newest by stamp,
+so that version is written again on top. A batch is moved aside only when all of it is written.
+After an interruption the same command does the rest; writing a version twice changes nothing.
+
+A change that is older than the bucket keeps tombstones may have been followed by a removal of which
+nothing is left. It is written only if the current version of its item is a later one; otherwise the
+batch stays, and can be given up.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,41 +25,46 @@ from stream_backup.archive.layout import Archive
 from stream_backup.capture import failures
 from stream_backup.capture.batch import write_batch
 from stream_backup.capture.failures import DONE, GIVEN_UP, FailedBatch
+from stream_backup.capture.holes import GONE, close_hole
 from stream_backup.core.change import Change, table_of
 from stream_backup.core.moment import iso
 from stream_backup.core.records import Outage, RedriveRecord
-from stream_backup.core.time_rule import lateness_of
+from stream_backup.core.time_rule import tombstone_exists
 from stream_backup.errors import IncompleteError, RecordError
 
 LONGEST = 900
-"""Seconds that writing one batch may take: what is written after that would be later than the
-record says."""
+"""Seconds that writing one batch may take where tombstones expire: what is written after that may
+be older than a tombstone that has expired meanwhile."""
 
 RESERVE = 120
 """Seconds before that from which no further put is started; a put is retried for half as long."""
+
+EXPIRED = (
+    "It is older than the bucket keeps tombstones, so that a removal after it may have expired."
+)
 
 
 @dataclass(slots=True)
 class Redrive:
     """The failed batches of one table, redriven one after another. `kept` are those that still
-    fail, each with its reason; `lateness` is by how many seconds what it writes is later than a
-    stream would have delivered it."""
+    fail, each with its reason. `clock` is AWS's; `tombstones` are the seconds for which the bucket
+    certainly keeps a tombstone, None for ever."""
 
     s3: Any
     archive: Archive
     pool: Executor
     clock: Callable[[], float] = time.time
+    tombstones: int | None = None
     batches: int = 0
     changes: int = 0
     reasserted: int = 0
-    lateness: int = 0
     kept: list[tuple[FailedBatch, str]] = field(default_factory=list)
     _name: str = ""
-    _latest: int = 0
 
     def redrive(self, batch: FailedBatch) -> bool:
-        """Writes every change of the batch that can be parsed, and moves the batch aside if that is
-        all of them; returns whether it is.
+        """Writes every change of the batch that can be written, and moves the batch aside if that
+        is all of them; returns whether it is. A batch that another redrive has dealt with counts as
+        done.
 
         Raises IncompleteError when the archive cannot be written: this batch and those after it
         then wait.
@@ -64,31 +72,49 @@ class Redrive:
         try:
             found = failures.records(self.s3, batch)
         except RecordError as error:
-            return self._keep(batch, str(error))
-        records, reasons = self._parse(found)
+            if Catalog(self.archive).is_closed(batch.bucket, batch.path):
+                return True
+            return self._keep(batch, GONE if batch.reason == GONE else str(error))
+        until = int(self.clock()) + LONGEST
+        records, reasons = self._safe(*self._parse(found), until)
         if records:
-            self._write(records)
+            self._write(records, until)
         if reasons:
             count = f"{len(reasons)} of {len(found)} records cannot be written"
             return self._keep(batch, f"{count}: {reasons[0]}")
         self.batches += 1
-        self._record(self.lateness, force=True)
-        failures.move(self.s3, batch, DONE)
+        self._record()
+        self._move(batch, DONE)
         return True
 
     def give_up(self, batch: FailedBatch, now: int) -> None:
         """Moves the batch aside for good: its changes become an outage, and coverage starts again
         with the next backfill."""
-        catalog = Catalog(self.archive)
-        since = max(0, batch.since - 1)
-        # Outages that begin in the same second share a name, so this one must include those.
-        same = [
-            each for each in catalog.outages() if (each.stream, each.since) == (batch.stream, since)
-        ]
-        until = max(min(now, batch.until), *(outage.until for outage in same), 0)
-        reason = f"a failed batch was given up: {batch.reason}"
-        catalog.write_outage(Outage(batch.stream, since, until, reason))
-        failures.move(self.s3, batch, GIVEN_UP)
+        _record_outage(Catalog(self.archive), batch.stream, batch, now)
+        self._move(batch, GIVEN_UP)
+
+    def _move(self, batch: FailedBatch, aside: str) -> None:
+        """Closes the record of the batch, and then moves the batch: a reader that finds no object
+        relies on the record."""
+        close_hole(Catalog(self.archive), batch, aside, int(self.clock()))
+        failures.move(self.s3, batch, aside)
+
+    def _safe(
+        self, records: list[tuple[dict[str, Any], Change]], reasons: list[str], until: int
+    ) -> tuple[list[tuple[dict[str, Any], Change]], list[str]]:
+        """Takes out the changes of which nobody knows whether a removal that has expired by `until`
+        followed them."""
+        kept, safe = self.tombstones, []
+        for record, change in records:
+            if kept is None or tombstone_exists(change.stamp.at, until, kept):
+                safe.append((record, change))
+                continue
+            current = self.archive.current_stamp(change.name)
+            if current and current.rank >= change.stamp.rank:
+                safe.append((record, change))
+            else:
+                reasons = [*reasons, EXPIRED]
+        return safe, reasons
 
     def _parse(
         self, found: list[dict[str, Any]]
@@ -103,14 +129,13 @@ class Redrive:
                 reasons.append(str(error))
         return records, reasons
 
-    def _write(self, records: list[tuple[dict[str, Any], Change]]) -> None:
-        until = int(self.clock()) + LONGEST
-        self._record(lateness_of(min(change.stamp.at for _, change in records), until))
+    def _write(self, records: list[tuple[dict[str, Any], Change]], until: int) -> None:
+        listed = int(self.clock())  # what this writes is read below, however late it is
         outcome = write_batch(
             [record for record, _ in records],
             lambda _: self.archive,
             self.pool,
-            lambda: self.clock() > until - RESERVE,
+            lambda: self.tombstones is not None and self.clock() > until - RESERVE,
         )
         if outcome.first_failed is not None:
             reason = outcome.errors[0] if outcome.errors else "it takes too long"
@@ -118,7 +143,8 @@ class Redrive:
                 f"The archive of {self.archive.table} cannot be written: {reason}",
                 "Nothing was lost. Run the same command again later.",
             )
-        reassert = partial(self.archive.reassert, lateness=self._latest)
+        lateness = Catalog(self.archive).lateness(listed)
+        reassert = partial(self.archive.reassert, lateness=lateness)
         names = sorted({change.name for _, change in records})
         self.reasserted += sum(self.pool.map(reassert, names))
         self.changes += len(records)
@@ -127,22 +153,41 @@ class Redrive:
         self.kept.append((batch, reason))
         return False
 
-    def _record(self, lateness: int, *, force: bool = False) -> None:
-        """Records how late versions of this redrive may be, before they are written."""
-        if self._name and not force and lateness <= self.lateness:
-            return
+    def _record(self) -> None:
         now = int(self.clock())
         self._name = self._name or f"{iso(now)}-{uuid4().hex[:6]}"
-        self.lateness = max(self.lateness, lateness)
-        catalog = Catalog(self.archive)
-        catalog.write_redrive(
+        Catalog(self.archive).write_redrive(
             RedriveRecord(
                 name=self._name,
-                lateness=self.lateness,
                 last=now,
                 batches=self.batches,
                 changes=self.changes,
                 reasserted=self.reasserted,
             )
         )
-        self._latest = catalog.lateness()
+
+
+def give_up_nameless(
+    s3: Any, archives: Iterable[Archive], batch: FailedBatch, now: int
+) -> list[str]:
+    """Gives up an object that does not say which table it is of: it becomes an outage of every
+    stream in these archives whose failed batches go to its bucket. Returns the tables' names."""
+    names = []
+    for archive in archives:
+        catalog = Catalog(archive)
+        streams = {each.stream for each in catalog.mappings() if each.failures == batch.bucket}
+        for stream in sorted(streams):
+            _record_outage(catalog, stream, batch, now)
+        if streams:
+            names.append(archive.table)
+    failures.move(s3, batch, GIVEN_UP)
+    return names
+
+
+def _record_outage(catalog: Catalog, stream: str, batch: FailedBatch, now: int) -> None:
+    since = max(0, batch.since - 1)
+    # Outages that begin in the same second share a name, so this one must include those.
+    same = [each for each in catalog.outages() if (each.stream, each.since) == (stream, since)]
+    until = max(min(now, batch.until), *(outage.until for outage in same), 0)
+    reason = f"a failed batch was given up: {batch.reason}"
+    catalog.write_outage(Outage(stream, since, until, reason))

@@ -1,6 +1,13 @@
 """A stream's shards and their lineage, and one shard read record by record: what `follow` reads
-with."""
+with.
 
+A shard has been read to its end only when GetRecords returns no NextShardIterator: an empty answer
+may come in the middle of it. A shard that is closed, or has a child, is therefore read until then.
+Only of a shard that was open when it was described, empty answers show something, after a while:
+`time_rule.quiet` states the assumption.
+"""
+
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,22 +15,24 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from stream_backup.aws.dynamodb import DynamoDB
-from stream_backup.core.time_rule import readable
+from stream_backup.aws.dynamodb import Caller
+from stream_backup.core.time_rule import QUIET_READS, quiet, readable
 
-QUIET_READS = 4
-"""Empty answers in a row that count as the end of what is in a shard: GetRecords may answer empty
-in the middle of one."""
+PAGE_PAUSE = 0.2
+"""Seconds between two pages of a description: DescribeStream may be called ten times a second, and
+others call it too."""
 
 GONE = "TrimmedDataAccessException"
 EXPIRED = "ExpiredIteratorException"
 
 
 class Shard(NamedTuple):
-    """A shard and the shard that it continues, None when it continues none."""
+    """A shard and the shard that it continues, None when it continues none. No record is added to a
+    `closed` one any more."""
 
     name: str
     parent: str | None
+    closed: bool = False
 
 
 class Description(NamedTuple):
@@ -39,7 +48,7 @@ class TrimmedError(Exception):
     """Records after the position have been removed from the stream."""
 
 
-def describe_stream(dynamodb: DynamoDB, arn: str) -> Description:
+def describe_stream(dynamodb: Caller, arn: str) -> Description:
     """Returns every shard of the stream, on however many pages."""
     shards: dict[str, Shard] = {}
     request: dict[str, Any] = {"StreamArn": arn}
@@ -49,10 +58,16 @@ def describe_stream(dynamodb: DynamoDB, arn: str) -> Description:
         first = moment if first is None else first
         found = data["StreamDescription"]
         for shard in found["Shards"]:
-            shards[shard["ShardId"]] = Shard(shard["ShardId"], shard.get("ParentShardId"))
+            closed = "EndingSequenceNumber" in shard.get("SequenceNumberRange", {})
+            shards[shard["ShardId"]] = Shard(shard["ShardId"], shard.get("ParentShardId"), closed)
         if "LastEvaluatedShardId" not in found:
-            return Description(shards, found["StreamStatus"] in ("ENABLED", "ENABLING"), first)
+            break
         request["ExclusiveStartShardId"] = found["LastEvaluatedShardId"]
+        time.sleep(PAGE_PAUSE)
+    for parent in [shard.parent for shard in shards.values()]:
+        if parent in shards:
+            shards[parent] = shards[parent]._replace(closed=True)
+    return Description(shards, found["StreamStatus"] in ("ENABLED", "ENABLING"), first)
 
 
 def ready(
@@ -71,18 +86,20 @@ class ShardReader:
     """One shard. `position` is the sequence number of the last record that was delivered, None
     before the first; `reached` the second up to which everything in this shard is delivered;
     `newest` the second of the last record delivered; `pending` holds records that were read and not
-    delivered yet."""
+    delivered yet; `closed` says that the shard gets no more records."""
 
-    dynamodb: DynamoDB
+    dynamodb: Caller
     arn: str
     shard: str
     reached: int
     position: str | None = None
     newest: int = 0
     pending: list[dict[str, Any]] = field(default_factory=list)
+    closed: bool = False
     ended: bool = False
     _iterator: str | None = None
-    _quiet: deque[int] = field(default_factory=lambda: deque(maxlen=QUIET_READS))
+    _first_empty: int | None = None
+    _empty: deque[int] = field(default_factory=lambda: deque(maxlen=QUIET_READS))
 
     @property
     def done(self) -> bool:
@@ -93,14 +110,16 @@ class ShardReader:
         """Fetches the next records and returns whether there were any. Raises TrimmedError when
         they are gone.
 
-        `now` is an earlier second of AWS's clock. One empty answer does not mean that there is
-        nothing more, so only QUIET_READS of them in a row move `reached`.
+        `now` is an earlier second of AWS's clock.
         """
         if self.ended:
             return False
         try:
-            request = {"ShardIterator": self._iterator or self._locate(), "Limit": 1000}
-            data, _ = self.dynamodb.call("get_records", request)
+            if self._iterator is None:
+                self._first_empty = None  # read from an earlier place again
+                self._iterator = self._locate()
+            request = {"ShardIterator": self._iterator, "Limit": 1000}
+            data, answered = self.dynamodb.call("get_records", request)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code == EXPIRED:
@@ -113,12 +132,20 @@ class ShardReader:
         self.pending += data["Records"]
         self._iterator = data.get("NextShardIterator")
         self.ended = self._iterator is None
-        self._quiet.append(now)
         if data["Records"]:
-            self._quiet.clear()
-        elif len(self._quiet) == QUIET_READS:
-            self.reached = max(self.reached, readable(self._quiet[0]))
+            self._first_empty = None
+        else:
+            self._read_nothing(now, answered)
         return bool(data["Records"])
+
+    def _read_nothing(self, now: int, answered: int) -> None:
+        if self._first_empty is None:
+            self._first_empty = answered
+            self._empty.clear()
+            return
+        self._empty.append(now)
+        if not self.closed and not self.pending:
+            self.reached = max(self.reached, quiet(self._first_empty, self._empty))
 
     def delivered(self, count: int) -> None:
         """Records that the first `count` pending records have been written."""
@@ -143,3 +170,9 @@ class ShardReader:
         if last is not None:
             request |= {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": last}
         return str(self.dynamodb.call("get_shard_iterator", request).data["ShardIterator"])
+
+
+def is_gone(error: ClientError) -> bool:
+    """Whether the stream does not exist any more: a stream is kept for 24 hours after it was
+    switched off."""
+    return bool(error.response["Error"]["Code"] == "ResourceNotFoundException")

@@ -8,12 +8,14 @@ from botocore.exceptions import ClientError
 
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
-from stream_backup.archive.status import last_moment
+from stream_backup.archive.status import last_moment, unrecorded_end
 from stream_backup.aws.dynamodb import Answer, DynamoDB
 from stream_backup.aws.table import describe, require
+from stream_backup.capture.unread import record_unread
 from stream_backup.core.change import VIEWS
-from stream_backup.core.moment import from_iso, iso
+from stream_backup.core.moment import from_iso
 from stream_backup.core.records import End, Live, ReaderKind, Stream
+from stream_backup.core.time_rule import first_stamp, floor_of, on_until
 from stream_backup.errors import UsageError
 
 VIEW = "NEW_AND_OLD_IMAGES"
@@ -35,8 +37,10 @@ def switch_on(dynamodb: DynamoDB, archive: Archive, reader: ReaderKind) -> tuple
     # Asked before the stream is on, so that the answer stays true.
     empty = archive.is_empty() and not catalog.streams()
     live, now = require(dynamodb, archive.table)
+    _require_one_place(archive, live, catalog.streams())
     was_off = live.label is None
     if was_off:
+        _wait_for_next_second(dynamodb, archive.table, now)
         _update(dynamodb, archive.table, {"StreamEnabled": True, "StreamViewType": VIEW})
         live, now = _wait(dynamodb, archive.table)
     view = live.description["StreamSpecification"]["StreamViewType"]
@@ -53,25 +57,51 @@ def switch_on(dynamodb: DynamoDB, archive: Archive, reader: ReaderKind) -> tuple
 
 
 def switch_off(dynamodb: DynamoDB, archive: Archive) -> tuple[Stream, int]:
-    """Switches the stream off and ends its coverage. Returns the stream and its last exact moment.
-    The archive stays.
+    """Switches the stream off and ends its coverage; if it is off already and no end was recorded,
+    records how far the archive is certain. Returns the stream and its last exact moment. The
+    archive stays.
 
-    Raises UsageError when no stream is on, or one that was never enabled in this archive.
+    Raises UsageError when no stream is on and nothing is left to record, or when the stream was
+    never enabled in this archive.
     """
     catalog = Catalog(archive)
     live, now = require(dynamodb, archive.table)
-    stream = next((stream for stream in catalog.streams() if stream.label == live.label), None)
-    if stream is None:
+    streams = catalog.streams()
+    stream = next((stream for stream in streams if stream.label == live.label), None)
+    if stream:
+        end = End(on_until(now), "switched off")
+        # Recorded last: while AWS refuses to switch the stream off, its coverage goes on.
+        _update(dynamodb, archive.table, {"StreamEnabled": False})
+    elif live.label is None and streams and streams[-1].label not in catalog.recorded_ends():
+        stream = streams[-1]
+        end = unrecorded_end(archive, stream, live, now)
+    else:
         state = "is off" if live.label is None else "is not known to this archive"
         raise UsageError(
             f"The stream of {archive.table} {state}.",
             f"To see what is known, run: stream-backup status {archive.table}",
         )
-    end = now - 1
-    # Recorded first: a claim that ends too early is safe, one that ends too late is not.
-    catalog.write_end(stream.label, End(end, "switched off"))
-    _update(dynamodb, archive.table, {"StreamEnabled": False})
-    return stream, end
+    catalog.write_end(stream.label, end)
+    return stream, end.end
+
+
+def _require_one_place(archive: Archive, live: Live, known: list[Stream]) -> None:
+    """Raises UsageError when the archive holds a table of the same name in another Region or
+    account: the histories of two tables cannot be told apart."""
+    here = _place(live.description.get("TableArn", ""))
+    for there in (_place(stream.arn) for stream in known):
+        if here and there and here != there:
+            raise UsageError(
+                f"This archive already holds table {archive.table} of Region {there[0]}, account"
+                f" {there[1]}, so it cannot hold the table of Region {here[0]}, account {here[1]}.",
+                "Give each of them a prefix of its own: --archive s3://BUCKET/PREFIX",
+            )
+
+
+def _place(arn: str) -> tuple[str, str] | None:
+    """The Region and the account of an ARN, None where an endpoint has other names."""
+    parts = arn.split(":")
+    return (parts[3], parts[4]) if len(parts) > 5 and parts[2] == "dynamodb" else None
 
 
 def _update(dynamodb: DynamoDB, table: str, specification: dict[str, Any]) -> Answer:
@@ -86,6 +116,13 @@ def _update(dynamodb: DynamoDB, table: str, specification: dict[str, Any]) -> An
             f"Table {table} {busy}, so its stream cannot be switched now.",
             "Run the same command again in a minute.",
         ) from error
+
+
+def _wait_for_next_second(dynamodb: DynamoDB, table: str, off: int) -> None:
+    """Returns when the second `off`, in which a stream may have gone off, is over: the label of the
+    next one must name a later second."""
+    while require(dynamodb, table)[1] <= off:
+        time.sleep(0.2)
 
 
 def _wait(dynamodb: DynamoDB, table: str) -> tuple[Live, int]:
@@ -107,20 +144,24 @@ def _record(
     same = next((stream for stream in known if stream.label == label), None)
     if same and same.reader == reader:
         return same
+    taken = same is not None and same.reader == "follow"
+    if same and taken:
+        record_unread(catalog, same, now)
     stream = Stream(
         label=label,
         arn=live.description["LatestStreamArn"],
         table_id=live.description.get("TableId", ""),
-        floor=from_iso(label),
+        floor=same.floor if same else floor_of(from_iso(label), empty=empty),
         empty=same.empty if same else empty,
         reader=reader,
-        recorded=now,
+        recorded=same.recorded if same and taken else now,  # what it has read counts from then on
+        # An older release may have written changes of a stream that it enabled.
+        announces=same.announces if same else True,
     )
     if not same and known and known[-1].label not in catalog.ends():
         previous = known[-1]
-        kept = catalog.follow_checkpoint(previous.label)
-        end = last_moment(archive, previous, catalog.runs(), kept, stream.floor)
-        reason = f"replaced by the stream of {iso(stream.floor)}"
+        end = last_moment(archive, previous, first_stamp(from_iso(label)))
+        reason = f"replaced by the stream of {label}"
         catalog.write_end(previous.label, End(end, reason))
     catalog.write_stream(stream)
     return stream

@@ -7,13 +7,15 @@ import click
 
 from backfill.clients import WorkerClients
 from backfill.credentials import lend
-from backfill.run import SEGMENTS, Backfill, wait_for_start
+from backfill.run import SEGMENTS, Backfill, confirm
 from backfill.segment import Counts
 from backfill.workers import MOST, SMALL, Workers, default_workers
+from stream_backup.archive.catalog import Catalog
 from stream_backup.aws.capacity import units_of
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.scan import ScanFraction
 from stream_backup.aws.table import require
+from stream_backup.capture.holes import record_holes
 from stream_backup.capture.state import state_of
 from stream_backup.cli.console import bar, data, say
 from stream_backup.cli.options import as_json, connected, read_capacity, table_argument
@@ -89,15 +91,17 @@ def backfill(
         f" the archive, {counts.failed:,} failed."
     )
     if run.stream:
-        wait_for_start(connection.dynamodb, table, run)
+        run = confirm(connection.dynamodb, archive, run)
         _report_coverage(connection, table)
     if as_json:
         data({"table": table, "resumed": resumed} | run.record())
 
 
 def _report_coverage(connection: Connection, table: str) -> None:
-    """Says from which moment on restores are exact."""
-    epochs = state_of(connection, table).status.coverage.epochs
+    """Says from which moment on restores are exact, and records the failed batches that wait."""
+    state = state_of(connection, table)
+    record_holes(Catalog(connection.archive(table)), state.failed or (), state.now)
+    epochs = state.status.coverage.epochs
     current = [epoch for epoch in epochs if epoch.end is None]
     if current:
         say(f"Restores of {table} are exact from {iso(current[0].start)} on.")

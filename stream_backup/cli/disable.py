@@ -9,9 +9,8 @@ from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.table import require
-from stream_backup.capture.follow import is_gone
 from stream_backup.capture.mapping import look, remove
-from stream_backup.capture.shards import describe_stream
+from stream_backup.capture.shards import describe_stream, is_gone
 from stream_backup.capture.stream import switch_off
 from stream_backup.cli.console import data, say
 from stream_backup.cli.options import as_json, connected, table_argument
@@ -36,7 +35,7 @@ def disable(connection: Connection, table: str, *, as_json: bool) -> None:
     """
     archive = connection.archive(table)
     mappings = _mappings(connection, archive)
-    if mappings and require(connection.dynamodb, table)[0].label is None:
+    if mappings and _is_off(connection, archive):
         report: dict[str, Any] = {"table": table, "end": None}
         say(f"The stream of {table} is off.")
     else:
@@ -67,11 +66,19 @@ def disable(connection: Connection, table: str, *, as_json: bool) -> None:
         data(report | {"mappings": kept, "deleted": [mapping.uuid for mapping in removed]})
 
 
+def _is_off(connection: Connection, archive: Archive) -> bool:
+    """Whether the table's stream is off, and its end on record."""
+    streams, ends = Catalog(archive).streams(), Catalog(archive).recorded_ends()
+    off = require(connection.dynamodb, archive.table)[0].label is None
+    return off and bool(streams) and streams[-1].label in ends
+
+
 def _mappings(connection: Connection, archive: Archive) -> list[Mapping]:
     """The recorded mappings that still exist."""
     found = Catalog(archive).mappings()
     client = connection.session.client("lambda") if found else None
-    return [mapping for mapping in found if look(client, mapping.uuid)]
+    latest = {mapping.uuid: mapping for mapping in found}
+    return [mapping for mapping in latest.values() if look(client, mapping.uuid)]
 
 
 def _finished(connection: Connection, archive: Archive, mapping: Mapping) -> bool:

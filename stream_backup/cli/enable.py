@@ -13,6 +13,7 @@ from stream_backup.aws.errors import translate
 from stream_backup.capture.enabler import Enabled, Enabler
 from stream_backup.cli.console import bar, data, say
 from stream_backup.cli.options import as_json, connected
+from stream_backup.core.moment import from_iso, iso
 from stream_backup.errors import IncompleteError, StreamBackupError, UsageError
 
 AT_ONCE = 8
@@ -150,9 +151,11 @@ def _enable_all(enabler: Enabler, tables: list[str]) -> _Results:
 def _show(found: Enabled) -> None:
     table, mapping = found.table, found.mapping
     state = "is now on" if found.was_off else "was already on"
-    say(f"The stream of {table} {state}, since {found.stream.record()['floor']}.")
+    say(f"The stream of {table} {state}, since {iso(from_iso(found.stream.label))}.")
     if mapping:
         say(f"Function {mapping.function} reads it (event source mapping {mapping.uuid}).")
+        if found.filtered:
+            say("The mapping had a filter, which skips changes. It was removed; this is a gap.")
         if not mapping.failures:
             say(
                 "The mapping has no failures bucket: changes that the function cannot write within"

@@ -4,13 +4,13 @@ import click
 
 from stream_backup.aws.connection import Connection
 from stream_backup.cli.console import data
-from stream_backup.cli.input import parse_key
+from stream_backup.cli.input import parse_key_of_any
 from stream_backup.cli.options import as_json, connected, table_argument
 from stream_backup.core.difference import plain
 from stream_backup.core.item import Value
 from stream_backup.core.moment import iso
 from stream_backup.errors import UsageError
-from stream_backup.inspect.history import Event, schema_of
+from stream_backup.inspect.history import Event, schemas_of
 from stream_backup.inspect.history import history as history_of
 
 LONGEST = 80
@@ -29,14 +29,15 @@ def history(
     """Shows what happened to one item: when, what, by whom, and which attributes changed. The
     oldest version comes first.
 
-    KEY is plain JSON, or DynamoDB JSON.
+    KEY is plain JSON, or DynamoDB JSON. If the table was recreated with another key, a key of the
+    earlier table is accepted too.
 
     \b
       stream-backup history orders '{"id": "order-1"}' --last 5
       stream-backup history orders '{"pk": {"S": "user#1"}, "sk": {"N": "42"}}' --json
     """
-    schema = schema_of(connection, table)
-    events = history_of(connection.archive(table, schema), parse_key(key, schema))
+    parsed, schema = parse_key_of_any(key, schemas_of(connection, table))
+    events = history_of(connection.archive(table, schema), parsed)
     if not events:
         raise UsageError(
             f"The archive has no version of {key} in table {table!r}.",

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,17 @@ def parse_key(text: str, schema: KeySchema) -> Item:
             f"{text!r} is not a key of this table: {error}.", f"Write it like {schema.example()}."
         ) from error
     return key
+
+
+def parse_key_of_any(text: str, schemas: Sequence[KeySchema]) -> tuple[Item, KeySchema]:
+    """Returns the key that was typed and the first of `schemas` that it fits. Raises the UsageError
+    of the first schema when it fits none."""
+    for schema in schemas:
+        try:
+            return parse_key(text, schema), schema
+        except UsageError:
+            continue
+    return parse_key(text, schemas[0]), schemas[0]
 
 
 def key_lines(path: Path) -> list[str]:

@@ -71,7 +71,8 @@ from stream_backup.errors import UsageError
 @click.option(
     "--incomplete-ok",
     is_flag=True,
-    help="Restore what exists, even outside coverage or with unreadable versions.",
+    help="Restore what exists, even outside coverage or with unreadable versions. Rely on no"
+    " announcement of late changes.",
 )
 @click.option(
     "--like",

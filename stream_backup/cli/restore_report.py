@@ -31,6 +31,8 @@ class RestoreReport:
             data(self.record())
             return
         say(self._plan())
+        if unknown := self.tally.steps["unknown"]:
+            say(f"{unknown:,} rows have no version that old. They are left unchanged.")
         requests = (f"{self.requests[kind]:,} {kind.upper()}" for kind in ("list", "get", "head"))
         say(f"{self.tally.versions:,} versions listed; {', '.join(requests)}.")
         if self.outcome:
@@ -44,14 +46,18 @@ class RestoreReport:
     def record(self) -> dict[str, Any]:
         """Returns the report as a JSON object."""
         point, tally = self.point, self.tally
-        earliest, latest = point.bounds
-        steps = {kind: tally.steps[kind] for kind in ("put", "delete", "unchanged", "absent")}
+        earliest, latest = point.bounds or (None, None)
+        steps = {
+            kind: tally.steps[kind] for kind in ("put", "delete", "unchanged", "absent", "unknown")
+        }
         found = {
             "table": point.table,
             "moment": iso(point.moment),
             "exact": point.epoch is not None,
         }
-        found |= {"earliest": earliest, "latest": latest, **steps}
+        found |= {"earliest": earliest and earliest.text, "latest": latest and latest.text}
+        found |= {"earliest_why": earliest and earliest.why, "latest_why": latest and latest.why}
+        found |= steps
         found |= {"unreadable": len(tally.unreadable), "versions_listed": tally.versions}
         found |= {"requests": self.requests}
         return found | (self.outcome.record() if self.outcome else {})

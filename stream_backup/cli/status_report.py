@@ -19,8 +19,10 @@ def record(state: State) -> dict[str, Any]:
     return {
         "table": state.table,
         "state": _live(state),
-        "earliest": iso(bounds[0]) if bounds else None,
-        "latest": iso(bounds[1]) if bounds else None,
+        "earliest": bounds[0].text if bounds else None,
+        "earliest_why": bounds[0].why if bounds else None,
+        "latest": bounds[1].text if bounds else None,
+        "latest_why": bounds[1].why if bounds else None,
         "lag": status.lag,
         "following": status.following,
         "mappings": [_mapping(each) for each in state.mappings],
@@ -47,6 +49,9 @@ def show(state: State) -> None:
     found = record(state)
     _line(f"{state.table} ({found['state']})")
     _field("exact", _exact(found))
+    if found["earliest"]:
+        _field("", f"not earlier: {found['earliest_why']}")
+        _field("", f"not later: {found['latest_why']}")
     lag = "unknown" if found["lag"] is None else f"{found['lag']} s"
     _field("behind", f"{lag}{', being followed' if found['following'] else ''}")
     for mapping in found["mappings"]:

@@ -17,6 +17,7 @@ _KINDS = {
     "missing": "missing from the archive",
     "extra": "only in the archive",
     "unreadable": "unreadable in the archive",
+    "late": "written late without announcement",
     "busy": "still changing; not compared",
 }
 
@@ -52,7 +53,8 @@ def report(found: Verified, *, as_json: bool) -> None:
         data(told | {"versions_listed": findings.versions, "requests": requests})
         return
     for example in order:
-        say(f"  {_KINDS[example.kind]}: {example.key or example.reason}")
+        reason = f" ({example.reason})" if example.kind == "late" else ""
+        say(f"  {_KINDS[example.kind]}: {example.key or example.reason}{reason}")
     left = ", ".join(f"{counts[kind]:,} {_KINDS[kind]}" for kind in NAMED if counts[kind])
     say(f"{table}: {counts['equal']:,} rows match the archive{left and f', {left}'}.")
     sent = ", ".join(f"{requests[kind]:,} {kind.upper()}" for kind in ("list", "get", "head"))
@@ -61,8 +63,16 @@ def report(found: Verified, *, as_json: bool) -> None:
 
 def complain(found: Verified) -> None:
     """Raises ArchiveError when something is wrong, with what to do first."""
-    if not found.findings.wrong:
+    late = found.findings.counts["late"]
+    if not found.findings.wrong and not late:
         return
+    if not found.findings.wrong:
+        raise ArchiveError(
+            f"{late:,} items of {found.state.table} have versions that were written late without"
+            " announcement, so restores of recent moments may miss others.",
+            "Check which release of the function is deployed. Until then restore with"
+            " --incomplete-ok, which relies on no announcement.",
+        )
     kept = found.state.status.checkpoint
     if kept and _unread(found.state):
         say(

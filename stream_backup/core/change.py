@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from stream_backup.core.item import Item, decode, digest, encode
 from stream_backup.core.key import KeySchema, key_hash, key_json
-from stream_backup.core.stamp import Kind, Stamp
+from stream_backup.core.stamp import MARK, Kind, Stamp
 from stream_backup.core.time_rule import scan_interval
 from stream_backup.errors import RecordError
 
@@ -60,17 +60,12 @@ class Change:
                     f"A stream record has no new image because the stream's view type is {view}.",
                     "Disable the stream, then enable it again with NEW_AND_OLD_IMAGES.",
                 )
-            identity = record.get("userIdentity") or {}
-            expired = (
-                identity.get("type") == "Service"
-                and identity.get("principalId") == "dynamodb.amazonaws.com"
-            )
             stamp = Stamp(
                 at=at,
                 sequence=int(data["SequenceNumber"]),
                 seen=at,
                 kind=kind,
-                by="ttl" if expired else None,
+                by="ttl" if _expired(record.get("userIdentity") or {}) else None,
                 before=digest(encode(data["OldImage"])) if data.get("OldImage") else None,
             )
             return cls(
@@ -125,7 +120,7 @@ class Change:
         found = self.stamp.metadata()
         if self.body is None:
             with_key = found | {"key": _ascii(self.key)}
-            if metadata_size(with_key) <= METADATA_LIMIT:
+            if metadata_size(with_key | MARK) <= METADATA_LIMIT:
                 return with_key
         return found
 
@@ -142,6 +137,14 @@ def metadata_size(metadata: dict[str, str]) -> int:
     """Returns the size of user metadata in bytes. Each name is counted with its `x-amz-meta-`
     prefix, so the result is never less than the size that S3 computes."""
     return sum(len("x-amz-meta-") + len(name) + len(value) for name, value in metadata.items())
+
+
+def _expired(identity: dict[str, Any]) -> bool:
+    """Whether DynamoDB itself removed the item because its time to live was over. A Lambda event
+    spells the members `type` and `principalId`, GetRecords `Type` and `PrincipalId`."""
+    members = {name.lower(): value for name, value in identity.items()}
+    service = members.get("principalid") == "dynamodb.amazonaws.com"
+    return service and members.get("type") == "Service"
 
 
 def _ascii(key: Item) -> str:

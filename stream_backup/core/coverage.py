@@ -21,7 +21,8 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from stream_backup.core.moment import iso
-from stream_backup.core.records import Outage, Run, Stream
+from stream_backup.core.records import End, Outage, Run, Stream
+from stream_backup.core.retention import ALL, Bound
 from stream_backup.errors import CoverageError
 
 _OVERRIDE = "or pass --incomplete-ok to use the versions that exist; the result may not be exact."
@@ -38,56 +39,59 @@ class Hole(NamedTuple):
 
 class Epoch(NamedTuple):
     """A period of exact moments of one stream, given by its label; the module describes `floor`,
-    `start` and `end`, in epoch seconds."""
+    `start` and `end`, in epoch seconds. `ended` is one sentence about why it ended."""
 
     stream: str
     floor: int
     start: int
     end: int | None
-
-    def holds(self, moment: int, latest: int) -> bool:
-        """Returns whether `moment` is in the epoch, regardless of holes. `latest` is the end of an
-        epoch that has none yet."""
-        return self.start <= moment <= (latest if self.end is None else self.end)
+    ended: str = ""
 
 
 class Stretch(NamedTuple):
     """A part of one stream without an outage. A complete backfill in it makes it an epoch.
 
     `healed_from` is the second in which the previous outage ended, None at the beginning of the
-    stream. `end` is the last second of the stretch, None while the stream is on and read.
+    stream. `end` is the last second of the stretch, None while the stream is on and read, and
+    `ended` one sentence about why it ended.
     """
 
     stream: Stream
     healed_from: int | None
     end: int | None
+    ended: str = ""
 
 
 def stretches(
-    streams: Iterable[Stream], ends: Mapping[str, int], outages: Iterable[Outage]
+    streams: Iterable[Stream], ends: Mapping[str, End], outages: Iterable[Outage]
 ) -> list[Stretch]:
-    """Returns the stretches of `streams` in order of time. `ends` has the recorded end of a stream
-    by its label.
-
-    A stream that has a successor but no recorded end ends at its own beginning, because no record
-    proves that it was read any further.
-    """
+    """Returns the stretches in order of time. `ends` are those of the streams that ended, by label.
+    A stream with a later one but no recorded end is closed where it began: nothing witnesses
+    more."""
     ordered = sorted(streams, key=lambda stream: stream.floor)
     found = []
     for stream, successor in zip_longest(ordered, ordered[1:]):
-        end = ends.get(stream.label, stream.floor if successor else None)
-        if end is not None and successor:
-            end = min(end, successor.floor - 1)
+        bound = _end_of(stream, successor, ends.get(stream.label))
         healed_from = None
         for outage in sorted(outage for outage in outages if outage.stream == stream.label):
-            found.append(
-                Stretch(
-                    stream, healed_from, outage.since if end is None else min(end, outage.since)
-                )
-            )
+            lost = Bound(outage.since, f"Changes may have been lost: {outage.reason}.")
+            closed = min([each for each in (bound, lost) if each], key=lambda each: each.moment)
+            found.append(Stretch(stream, healed_from, *closed))
             healed_from = max(outage.until, healed_from or 0)
-        found.append(Stretch(stream, healed_from, end))
+        found.append(Stretch(stream, healed_from, *(bound or (None, ""))))
     return found
+
+
+def _end_of(stream: Stream, successor: Stream | None, end: End | None) -> Bound | None:
+    """The end of a stream, None while it is on."""
+    if end is None:
+        if successor is None:
+            return None
+        return Bound(stream.floor, "The end of the stream is not on record.")
+    bound = Bound(end.end, f"The stream ended: {end.reason}.")
+    if successor and successor.floor <= end.end:
+        return Bound(successor.floor - 1, "The stream was replaced by another one.")
+    return bound
 
 
 def epochs(pieces: Iterable[Stretch], runs: Iterable[Run]) -> list[Epoch]:
@@ -95,38 +99,55 @@ def epochs(pieces: Iterable[Stretch], runs: Iterable[Run]) -> list[Epoch]:
     complete backfill on; a stretch without a complete backfill has no epoch."""
     complete = sorted((run for run in runs if run.complete), key=lambda run: run.answered)
     found = []
-    for stream, healed_from, end in pieces:
+    for stream, healed_from, end, ended in pieces:
         since = max(stream.floor, healed_from or stream.floor)
         for run in complete:
             fits = run.stream == stream.label and run.floor >= since
             if fits and (end is None or run.answered <= end):
                 floor = stream.floor if healed_from is None else run.floor
-                found.append(Epoch(stream.label, floor, run.answered, end))
+                found.append(Epoch(stream.label, floor, run.answered, end, ended))
                 break
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The exact moments of one table: its epochs in order of time, less their holes. `latest` is
-    the last exact moment of an epoch that has no end yet: the second up to which the stream has
-    certainly been read."""
+    """The exact moments of one table: its epochs in order of time, less their holes, and less what
+    the bucket no longer keeps. `witness` is the last exact moment of an epoch that has no end yet:
+    the second up to which the stream has certainly been read. `kept` is the earliest moment of
+    which the bucket still has every version."""
 
     epochs: tuple[Epoch, ...]
-    latest: int
+    witness: Bound
     holes: tuple[Hole, ...] = ()
+    kept: Bound = ALL
+
+    @property
+    def latest(self) -> int:
+        """The second up to which the stream has certainly been read."""
+        return self.witness.moment
 
     def epoch_at(self, moment: int) -> Epoch | None:
         """Returns the epoch in which `moment` is exact, None when it is not exact."""
-        return next(
-            (epoch for epoch in self.epochs if epoch.start <= moment <= self.end_of(epoch)), None
-        )
+        return next((epoch for epoch in self.epochs if self._holds(epoch, moment)), None)
 
-    def end_of(self, epoch: Epoch) -> int:
-        """Returns the last exact moment of an epoch. It is before the start of the epoch when no
-        moment of it is exact."""
-        end = self.latest if epoch.end is None else epoch.end
-        return min([end, *(hole.since - 1 for hole in self.holes_in(epoch))])
+    def _holds(self, epoch: Epoch, moment: int) -> bool:
+        return self.start_of(epoch).moment <= moment <= self.end_of(epoch).moment
+
+    def start_of(self, epoch: Epoch) -> Bound:
+        """Returns the first exact moment of an epoch, and why it is not earlier."""
+        backfilled = Bound(epoch.start, "The first complete backfill of this epoch ended then.")
+        return max(backfilled, self.kept, key=lambda bound: bound.moment)
+
+    def end_of(self, epoch: Epoch) -> Bound:
+        """Returns the last exact moment of an epoch, and why it is not later. It is before the
+        start of the epoch when no moment of it is exact."""
+        end = self.witness if epoch.end is None else Bound(epoch.end, epoch.ended)
+        holes = [
+            Bound(hole.since - 1, f"A failed batch has changes from {iso(hole.since)} on.")
+            for hole in self.holes_in(epoch)
+        ]
+        return min([end, *holes], key=lambda bound: bound.moment)
 
     def holes_in(self, epoch: Epoch) -> list[Hole]:
         """Returns the holes that affect this epoch. Changes stamped before its floor do not count
@@ -136,13 +157,13 @@ class Coverage:
         ]
 
     @property
-    def bounds(self) -> tuple[int, int] | None:
+    def bounds(self) -> tuple[Bound, Bound] | None:
         """The earliest and the latest exact moment of the newest epoch, None when there is no
         epoch. The latest is before the earliest when no moment of the epoch is exact."""
         if not self.epochs:
             return None
         newest = self.epochs[-1]
-        return newest.start, self.end_of(newest)
+        return self.start_of(newest), self.end_of(newest)
 
     def require(self, moment: int, table: str) -> Epoch:
         """Returns the epoch in which `moment` is exact. Raises CoverageError when it is not exact,
@@ -155,22 +176,30 @@ class Coverage:
                 " stream was on.",
                 f"Run: stream-backup backfill {table}; {_OVERRIDE}",
             )
+        why = self._why(moment)
         raise CoverageError(
             f"{iso(moment)} is outside the coverage of {table}: the archive is exact"
-            f" {self._spans()}.",
+            f" {self._spans()}.{why and f' {why}'}",
             f"{self._remedy(moment, table)}; {_OVERRIDE}",
         )
 
+    def _why(self, moment: int) -> str:
+        """The bound that keeps `moment` out of the epoch it would be in."""
+        for epoch in self.epochs:
+            if epoch.start <= moment < self.start_of(epoch).moment:
+                return self.start_of(epoch).why
+            end = self.witness.moment if epoch.end is None else epoch.end
+            if (epoch.end is None and moment > end) or self.end_of(epoch).moment < moment <= end:
+                return self.end_of(epoch).why
+        return ""
+
     def _remedy(self, moment: int, table: str) -> str:
         """Returns what to do about a moment that is not exact, without a final period."""
-        torn = next((epoch for epoch in self.epochs if epoch.holds(moment, self.latest)), None)
-        if torn:
-            since = iso(min(hole.since for hole in self.holes_in(torn)))
-            return (
-                f"Failed batches contain changes from {since} on that are not in the archive yet."
-                f" Run: stream-backup redrive {table}"
-            )
-        if self.epochs[-1].end is None and moment > self.latest:
+        newest = self.epochs[-1]
+        holes = [each for epoch in self.epochs for each in self.holes_in(epoch)]
+        if any(hole.since <= moment for hole in holes) and moment >= newest.start:
+            return f"Run: stream-backup redrive {table}"
+        if newest.end is None and moment > self.latest:
             return (
                 f"The stream has been read up to {iso(self.latest)}. Wait until the function has"
                 f" read further. Without a function, run: stream-backup follow {table} --once"
@@ -178,6 +207,6 @@ class Coverage:
         return "Choose a moment within the coverage"
 
     def _spans(self) -> str:
-        spans = [(epoch.start, self.end_of(epoch)) for epoch in self.epochs]
+        spans = [(self.start_of(epoch).moment, self.end_of(epoch).moment) for epoch in self.epochs]
         exact = [f"from {iso(start)} to {iso(end)}" for start, end in spans if end >= start]
         return ", and ".join(exact) or "at no moment yet"

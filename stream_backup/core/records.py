@@ -7,7 +7,7 @@ the only module that stores them.
 """
 
 from collections.abc import Mapping as Object
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from stream_backup.core.moment import from_iso, iso
@@ -27,8 +27,12 @@ class Record:
 
     @classmethod
     def of(cls, record: Object[str, Any]) -> Self:
-        """Reads the record from its JSON object; members that are not known here are ignored."""
-        known = {field.name: record[field.name] for field in fields(cls)}  # type: ignore[arg-type]
+        """Reads the record from its JSON object; members that are not known here are ignored, and
+        members that an older release did not write have their default."""
+        known = {
+            field.name: _member(record, field)
+            for field in fields(cls)  # type: ignore[arg-type]
+        }
         return cls(**known | {name: from_iso(known[name]) for name in cls.TIMES})
 
     def record(self) -> dict[str, Any]:
@@ -38,10 +42,17 @@ class Record:
         return {name: getattr(self, name) for name in names} | times
 
 
+def _member(record: Object[str, Any], field: Field[Any]) -> Any:
+    if field.default is MISSING or field.name in record:
+        return record[field.name]
+    return field.default
+
+
 @dataclass(frozen=True, slots=True)
 class Stream(Record):
     """A stream as `enable` found it. `floor` is the second in which it was created; `empty` says
-    that the archive held no item then; `recorded` is when it was enabled."""
+    that the archive held no item then; `recorded` is when it was enabled; `announces` says that
+    every writer of its changes announces what it writes late."""
 
     label: str
     arn: str
@@ -50,6 +61,7 @@ class Stream(Record):
     empty: bool
     reader: ReaderKind
     recorded: int
+    announces: bool = False
 
     TIMES: ClassVar = ("floor", "recorded")
 
@@ -69,7 +81,8 @@ class End(Record):
 class Run(Record):
     """A backfill: the floor of its epoch, and the seconds between which it read the table, in the
     table's own time. `counts` has its number of segments and, once it ended, what it read and
-    wrote."""
+    wrote. `witness` is the last second in which it is certain that the stream was still on, 0 where
+    nobody looked after the backfill ended."""
 
     name: str
     stream: str
@@ -78,8 +91,14 @@ class Run(Record):
     answered: int
     complete: bool
     counts: Object[str, int]
+    witness: int = 0
 
-    TIMES: ClassVar = ("floor", "asked", "answered")
+    TIMES: ClassVar = ("floor", "asked", "answered", "witness")
+
+    @classmethod
+    def of(cls, record: Object[str, Any]) -> Self:
+        """Reads the record from its JSON object, which need not have a witness."""
+        return super(Run, cls).of({"witness": iso(0), **record})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -110,17 +129,46 @@ class Mapping(Record):
 
 @dataclass(frozen=True, slots=True)
 class RedriveRecord(Record):
-    """A redrive: what it wrote, and by how many seconds its versions may be later than a stream
-    delivers."""
+    """A redrive: what it wrote. `lateness` is by how many seconds its versions may be later than a
+    stream delivers, where it did not announce that."""
 
     name: str
-    lateness: int
     last: int
     batches: int
     changes: int
     reasserted: int
+    lateness: int = 0
 
     TIMES: ClassVar = ("last",)
+
+
+@dataclass(frozen=True, slots=True)
+class HoleRecord(Record):
+    """A failed batch that was seen at `path` in the failures bucket: changes of this stream from
+    `since` to `until` that are not in the archive. It counts until it is closed, even if its object
+    has expired."""
+
+    bucket: str
+    path: str
+    stream: str
+    since: int
+    until: int
+    recorded: int
+
+    TIMES: ClassVar = ("since", "until", "recorded")
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedHole(Record):
+    """A failed batch that was redriven or given up, and is therefore no hole any more. `moved` is
+    the prefix under which its object is kept."""
+
+    bucket: str
+    path: str
+    moved: str
+    recorded: int
+
+    TIMES: ClassVar = ("recorded",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +206,14 @@ class TableDescription:
 
 class Live(NamedTuple):
     """The table as DescribeTable shows it now. `label` is that of the stream that is on, None when
-    no stream is on."""
+    no stream is on. `filling` says that it is not the table that the archive knows, but a new one
+    with the same name, which a restore is filling."""
 
     description: dict[str, Any]
     label: str | None
+    filling: bool = False
+
+    @property
+    def created(self) -> int:
+        """The second in which the table was created."""
+        return int(self.description["CreationDateTime"])

@@ -9,7 +9,7 @@ Stamps rank by `(at, sequence)`. A scan has sequence 0, so every streamed change
 ranks above it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self, cast, get_args
 
 FORMAT = "1"
@@ -20,6 +20,9 @@ Kind = Literal["insert", "modify", "remove", "scan"]
 
 _KINDS = frozenset(get_args(Kind))
 
+MARK = {"announced": "1"}
+"""The mark of a writer that announces late changes, in the user metadata of what it writes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
@@ -28,7 +31,8 @@ class Stamp:
     `at` and `seen` are epoch seconds, `sequence` is the stream's SequenceNumber or 0 for a scan.
     `by` is who made the change, if the stream records it: `ttl` for an item that expired. `before`
     is the MD5 of the canonical old image, if the stream has it; a lost change is detected when it
-    does not match the version before.
+    does not match the version before. `announced` says that the version has the mark of a writer
+    that announces late changes: it belongs to the version, not to the change.
     """
 
     at: int
@@ -37,6 +41,7 @@ class Stamp:
     kind: Kind
     by: str | None = None
     before: str | None = None
+    announced: bool = field(default=False, compare=False, repr=False)
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -45,7 +50,7 @@ class Stamp:
         return self.at, self.sequence
 
     def metadata(self) -> dict[str, str]:
-        """Returns the stamp as S3 user metadata, names and values in ASCII."""
+        """Returns the stamp as S3 user metadata, names and values in ASCII, without the mark."""
         found = {
             "format": FORMAT,
             "kind": self.kind,
@@ -75,6 +80,7 @@ class Stamp:
                 kind=cast(Kind, kind),
                 by=metadata.get("by"),
                 before=metadata.get("before"),
+                announced=metadata.items() >= MARK.items(),
             )
         except KeyError as error:
             raise ValueError(f"its metadata has no {error.args[0]!r}") from error

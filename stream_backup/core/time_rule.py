@@ -5,15 +5,17 @@ Every margin of the project is defined here, and only the functions of this modu
 They answer what the rest of the code asks about a version that has only been listed, so that its
 stamp is not known yet:
 
-    stamp ≤ written + SKEW                     nothing is written before it happened
-    stamp ≥ written - SKEW - LATE - lateness   a stream keeps a record for 24 hours
+    stamp ≤ written + SKEW             nothing is written before it happened
+    stamp ≥ written - SKEW - LATE …    a stream keeps a record for 24 hours
+    stamp ≥ written - SKEW - NORMAL …  a writer that is later than that announces it first
 
-`lateness` is the number of seconds by which a version may have been written later than a stream
-delivers: a redrive of old batches records it before it writes. Seconds are whole epoch seconds,
-UTC.
+`Lateness` holds what was announced, and answers the last two. Seconds are whole epoch seconds, UTC.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import NamedTuple, Self
 
 from stream_backup.core.version import Version
 
@@ -21,10 +23,27 @@ SKEW = 5
 """Seconds by which the clocks of two AWS services may differ: a stamp may be this far ahead of S3's
 clock."""
 
-LATE = 24 * 3600 + 15 * 60
-"""Seconds a streamed change may be written after it happened: retention of the stream (Amazon
-DynamoDB Developer Guide, "Change data capture for DynamoDB Streams") and the longest run of a
-function that read it in the last second."""
+RETENTION = 24 * 3600
+"""Seconds for which a stream keeps a record (Amazon DynamoDB Developer Guide, "Change data capture
+for DynamoDB Streams")."""
+
+LATE = RETENTION + 15 * 60
+"""Seconds a streamed change may be written after it happened: while the stream keeps it, and in the
+longest run of a function that read it in the last second."""
+
+NORMAL = 300
+"""Seconds after its stamp in which a version is written without notice. A writer that announces is
+never later, unless it announced that before."""
+
+BUDGET = 120
+"""Seconds that one PUT with its retries may take."""
+
+LEAST = 512
+"""The smallest number of seconds that is announced; the others are higher powers of two, so that
+several writers announce the same."""
+
+HOUR = 3600
+"""Seconds for which one announcement is made: a whole hour of UTC."""
 
 MARGIN = 5
 """Seconds by which the interval of a scan is widened on both sides, against skew between AWS's
@@ -32,6 +51,12 @@ clocks. Widening is always safe."""
 
 SETTLE = 2
 """Seconds after which a change is expected to be readable from its stream."""
+
+QUIET = 15
+"""Seconds for which all reads of an open shard must be empty before it counts as read (`quiet`)."""
+
+QUIET_READS = 20
+"""Reads in these seconds, at least."""
 
 NEVER = -(2**62)
 """A floor below every stamp."""
@@ -64,19 +89,28 @@ def seen_on(answered: int) -> int:
     return answered - 2 * (scan_interval(0, 0).seen)
 
 
+def on_until(moment: int) -> int:
+    """Returns the last second all of whose changes a stream certainly has, that AWS's clock showed
+    as on at `moment`, in whatever clock they are stamped."""
+    return moment - SKEW - 1
+
+
+def first_stamp(created: int) -> int:
+    """Returns the earliest second that the stamp of a record can hold whose stream was created in
+    the second `created`, by the clock that the stream's label is from."""
+    return created - SKEW
+
+
+def floor_of(created: int, *, empty: bool) -> int:
+    """Returns the floor of a stream created in the second `created`: no record of an older stream
+    is stamped at or after it. In an archive that is `empty` there is no such record, and no record
+    of this stream is stamped before it."""
+    return first_stamp(created) if empty else created + SKEW + 1
+
+
 def latest_stamp(version: Version) -> int:
     """Returns the latest second that the stamp of this version can hold."""
     return version.written + 1 + SKEW
-
-
-def earliest_stamp(version: Version, lateness: int = 0) -> int:
-    """Returns the earliest second that the stamp of this version can hold."""
-    return version.written - SKEW - LATE - lateness
-
-
-def may_matter(version: Version, moment: int, lateness: int = 0) -> bool:
-    """Returns whether the stamp of this version can be at or before `moment`."""
-    return earliest_stamp(version, lateness) <= moment
 
 
 def settled(version: Version, moment: int) -> bool:
@@ -90,13 +124,134 @@ def written_by(version: Version, moment: int) -> bool:
     return version.written <= moment + SKEW
 
 
-def lateness_of(at: int, written: int) -> int:
-    """Returns the lateness to record before a change stamped `at` is written at `written`; 0 when a
-    stream could have delivered it then."""
-    return max(0, written - at - LATE)
-
-
 def readable(moment: int) -> int:
     """Returns the last second whose changes are all expected to be readable from their stream at
-    `moment`."""
-    return moment - SETTLE
+    `moment` of another clock."""
+    return moment - SETTLE - SKEW
+
+
+def quiet(first: int, latest: Sequence[int]) -> int:
+    """Returns the last second of which an open shard is expected to have nothing left, when every
+    read since the one answered in the second `first` of AWS's clock was empty; NEVER when these are
+    not enough. `latest` has seconds before the latest of these reads, at most QUIET_READS. AWS
+    documents no bound, so this is an assumption (`docs/format.md`, "Coverage")."""
+    began = min(latest[0], latest[-1] - QUIET)
+    return readable(began) if len(latest) == QUIET_READS and first <= began else NEVER
+
+
+def may_be_trimmed(read: int, now: int) -> bool:
+    """Returns whether a stream that was read up to the second `read` may have removed later records
+    by `now`."""
+    return now - read > RETENTION - SKEW
+
+
+def oldest_kept(seconds: int, now: int) -> int:
+    """Returns the earliest moment of which, at `now`, every version still exists in a bucket that
+    keeps superseded versions for so many seconds: the version of a moment is superseded by a change
+    that happened later, and S3 counts from the second in which it wrote that change."""
+    return now - seconds + SKEW
+
+
+def failed_interval(written: int) -> Interval:
+    """Returns the seconds in which the changes of a failed batch can have happened that Lambda gave
+    up on at `written`: it reads no older records than a stream keeps."""
+    return Interval(written - SKEW - LATE, written + 1 + SKEW)
+
+
+def tombstone_exists(at: int, now: int, kept: int) -> bool:
+    """Returns whether a tombstone stamped at or after `at` certainly still exists at `now`, where
+    tombstones are kept for `kept` seconds after they were written."""
+    return at - 1 - SKEW + kept > now
+
+
+def is_late(at: int, now: float) -> bool:
+    """Returns whether a PUT that starts `now` of a version stamped `at` must be announced first."""
+    return now + BUDGET - at > NORMAL
+
+
+def announcement(at: int, now: float) -> int:
+    """Returns the number of seconds to announce for such a PUT."""
+    return _rounded_up(now + BUDGET - at)
+
+
+def hours_of_put(now: float) -> range:
+    """Returns the hours, by their first seconds, in which a PUT that starts `now` may be done."""
+    return _hours(now, now + BUDGET)
+
+
+def took_too_long(began: float, ended: float) -> bool:
+    """Returns whether a PUT took longer than it was announced for."""
+    return ended - began > BUDGET
+
+
+def late_announcement(at: int, ended: float) -> int:
+    """Returns the number of seconds to announce after a PUT that took too long, 0 for none."""
+    return _rounded_up(ended - at) if ended - at > NORMAL else 0
+
+
+def hours_between(began: float, ended: float) -> range:
+    """Returns the hours, by their first seconds, in which such a PUT may have been done."""
+    return _hours(began - SKEW, ended)
+
+
+def _hours(first: float, last: float) -> range:
+    return range(int(first // HOUR) * HOUR, int(last) + 1, HOUR)
+
+
+def _rounded_up(seconds: float) -> int:
+    return max(LEAST, 1 << (ceil(seconds) - 1).bit_length())
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """How late versions may have been written, as far as it is on record.
+
+    `announced` holds the largest number of seconds announced for each hour, by its first second.
+    `listed` is a second of AWS's clock before the announcements were listed: nothing is known about
+    what was written after it. `redriven` is the largest lateness recorded by a redrive of a release
+    that did not announce. `announces` says that every writer of the stream announces; the others
+    are bounded by LATE.
+    """
+
+    announced: Mapping[int, int] = field(default_factory=dict)
+    listed: int = FOREVER
+    redriven: int = 0
+    announces: bool = False
+    _widest: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        widest = max(self.announced.values(), default=0)
+        object.__setattr__(self, "_widest", SKEW + LATE + max(self.redriven, widest))
+
+    def of_stream(self, *, announces: bool) -> Self:
+        """Returns the same for a stream whose writers announce, or do not."""
+        return replace(self, announces=announces)
+
+    def earliest(self, version: Version) -> int:
+        """Returns the earliest second that the stamp of this version can hold, by what its writer
+        announced. It serves only to pass a version over (`docs/format.md`, "Contradictions")."""
+        if not self.announces:
+            return self.surely_earliest(version)
+        written = version.written
+        if written >= self.listed - SKEW:
+            return NEVER
+        hours = _hours(written - SKEW, written + SKEW)
+        announced = (self.announced.get(hour, 0) for hour in hours)
+        return written - SKEW - max(NORMAL, *announced)
+
+    def surely_earliest(self, version: Version) -> int:
+        """Returns the earliest second that the stamp of this version can hold, whether or not its
+        writer announced it: a tombstone can be believed unread, and a content that is written last
+        can be taken for the latest, only by this bound."""
+        if version.written >= self.listed - SKEW:
+            return NEVER
+        return version.written - self._widest
+
+    def may_matter(self, version: Version, moment: int) -> bool:
+        """Returns whether the stamp of this version can be at or before `moment`."""
+        return self.earliest(version) <= moment
+
+    def contradicts(self, version: Version, at: int) -> bool:
+        """Returns whether a version that was read with the stamp `at` was written later than its
+        writer announced."""
+        return at < self.earliest(version)

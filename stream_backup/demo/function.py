@@ -37,7 +37,7 @@ def deploy() -> None:
     """
     _upload_code()
     template = _TEMPLATE.read_text(encoding="utf-8").replace(
-        "CodeUri: function/", f"CodeUri: s3://{_CODE}/function.zip"
+        "CodeUri: run-sam-build-first/", f"CodeUri: s3://{_CODE}/function.zip"
     )
     cloudformation = boto3.client("cloudformation")
     capabilities = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]

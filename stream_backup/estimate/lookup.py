@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from stream_backup.archive.layout import Location
+from stream_backup.archive.location import Location
 from stream_backup.aws.connection import SHORT_TIMEOUTS, Connection
 from stream_backup.aws.stack import Stack
 from stream_backup.capture.mapping import BATCH, WINDOW

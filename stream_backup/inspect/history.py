@@ -55,21 +55,21 @@ def history(archive: Archive, key: Item) -> list[Event]:
     return _events(order)
 
 
-def schema_of(connection: Connection, table: str, label: str | None = None) -> KeySchema:
-    """Returns the table's key schema, from the archive's own description, or from the live table
-    where there is none.
+def schemas_of(connection: Connection, table: str) -> list[KeySchema]:
+    """Returns every key schema that the table had, the newest first, from the archive's own
+    descriptions, or from the live table where there are none.
 
     Raises UsageError when neither knows it.
     """
-    if found := Catalog(connection.archive(table)).description(label):
-        return KeySchema.of(found.table)
+    if found := Catalog(connection.archive(table)).descriptions():
+        return list(dict.fromkeys(KeySchema.of(each.table) for each in reversed(found)))
     live, _ = look_up(connection.dynamodb, table)
     if live is None:
         raise UsageError(
             f"Neither the archive nor AWS has a table {table!r}.",
             "Check its name, --archive and --region.",
         )
-    return KeySchema.of(live.description)
+    return [KeySchema.of(live.description)]
 
 
 def _events(changes: Sequence[Change]) -> list[Event]:

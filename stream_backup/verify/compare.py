@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from stream_backup.archive.layout import History
-from stream_backup.core.time_rule import earliest_stamp, latest_stamp
+from stream_backup.core.time_rule import Lateness, latest_stamp
 from stream_backup.core.version import Version
 
 Verdict = Literal["equal", "gone", "differs", "missing", "extra", "busy"]
 """`missing` is in the table and not in the archive, `extra` in the archive and not in the table,
 `gone` in neither. `busy` was still changing and was not compared."""
+
+_WIDE = Lateness()
 
 PAGE = 1000
 """Versions on one page of a listing."""
@@ -71,7 +73,7 @@ def paired(rows: Iterable[Row], histories: Iterable[History]) -> Iterator[Pair]:
         row, history = next(left, None) if here else row, next(right, None) if there else history
 
 
-def listed_equal(pair: Pair, floor: int, lateness: int = 0) -> bool:
+def listed_equal(pair: Pair, floor: int, lateness: Lateness = _WIDE) -> bool:
     """Whether the listing alone shows that both sides agree; where it does not, versions must be
     read. `lateness` is that of `item_at`."""
     if pair.history is None:
@@ -120,7 +122,7 @@ def _content(version: Version) -> str:
     return version.etag if version.size else ""
 
 
-def _came_back(versions: Sequence[Version], lateness: int) -> bool:
+def _came_back(versions: Sequence[Version], lateness: Lateness) -> bool:
     """Whether the version written last may be an older one written again, while another between
     them counts."""
     newest = versions[0]
@@ -129,5 +131,5 @@ def _came_back(versions: Sequence[Version], lateness: int) -> bool:
     )
     between = next(others, len(versions))
     older = versions[between:]
-    counts = bool(older) and latest_stamp(older[0]) >= earliest_stamp(newest, lateness)
+    counts = bool(older) and latest_stamp(older[0]) >= lateness.surely_earliest(newest)
     return counts and any(_content(version) == _content(newest) for version in older)

@@ -9,7 +9,8 @@ LISTED = 20
 """How many keys of each kind are named."""
 
 WRONG = ("differs", "missing", "extra", "unreadable")
-NAMED = (*WRONG, "busy")
+NAMED = (*WRONG, "late", "busy")
+"""`late` is an item whose row may be equal: a version of it is later than its writer announced."""
 
 
 class Example(NamedTuple):

@@ -19,12 +19,12 @@ from stream_backup.archive.layout import Archive, History
 from stream_backup.archive.slices import SLICES, run_slices
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.dynamodb import DynamoDB
-from stream_backup.capture.catch_up import GRACE
 from stream_backup.core.as_of import item_at
 from stream_backup.core.item import digest, encode
 from stream_backup.core.key import key_json
-from stream_backup.core.time_rule import FOREVER
-from stream_backup.errors import ArchiveError
+from stream_backup.core.time_rule import FOREVER, Lateness
+from stream_backup.core.witness import GRACE
+from stream_backup.errors import ArchiveError, LatenessError
 from stream_backup.verify.compare import (
     Pair,
     Patience,
@@ -47,8 +47,8 @@ PAUSE, LONGEST_PAUSE = 1.0, 4.0
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """`floor` is that of the epoch that holds the present, `lateness` that of `item_at`; `stop`
-    ends it early."""
+    """`floor` and `lateness` are those of the epoch that holds the present; `stop` ends it
+    early."""
 
     dynamodb: DynamoDB
     archive: Archive
@@ -57,7 +57,7 @@ class Looks:
     stop: Event
     findings: Findings
     floor: int
-    lateness: int = 0
+    lateness: Lateness = Lateness()  # noqa: RUF009 - it is frozen
 
     def compare(self, rows: Rows, reached: Callable[[str], None]) -> list[SuspectSpool]:
         """Compares every row with the listing and returns the rows that are left open, slice by
@@ -132,7 +132,7 @@ class Looks:
         """Reads what the listing does not show: where contents differ, where a content came back,
         or where ETags are not MD5s."""
         try:
-            archived, key = self._answer(pair.history)
+            archived, key = self._first_answer(pair)
         except ArchiveError as error:
             self.findings.found("unreadable", pair.row.key if pair.row else "", str(error))
             return None
@@ -182,7 +182,7 @@ class Looks:
         self, suspect: Suspect, live: str | None, history: History | None, patience: Patience
     ) -> Suspect | None:
         try:
-            archived, _ = self._answer(history)
+            archived, _ = self._answer(history, self._wide)
         except ArchiveError as error:
             self.findings.found("unreadable", suspect.key, str(error))
             return None
@@ -205,17 +205,29 @@ class Looks:
         )
         return digest(encode(answer["Item"])) if "Item" in answer else None
 
-    def _answer(self, history: History | None) -> tuple[str | None, str]:
+    @property
+    def _wide(self) -> Lateness:
+        return self.lateness.of_stream(announces=False)
+
+    def _first_answer(self, pair: Pair) -> tuple[str | None, str]:
+        """Returns `_answer`, and reports a version that is later than was announced."""
+        try:
+            return self._answer(pair.history, self.lateness)
+        except LatenessError as error:
+            archived, key = self._answer(pair.history, self._wide)
+            self.findings.found("late", pair.row.key if pair.row else key, str(error))
+            return archived, key
+
+    def _answer(self, history: History | None, lateness: Lateness) -> tuple[str | None, str]:
         """Returns the MD5 of the item's present content according to the archive, and its key where
         a version was read."""
-        found = (
-            item_at(history.versions, FOREVER, self.floor, self.archive.read, self.lateness)
-            if history
-            else None
-        )
+        if history is None:
+            return None, ""
+        found = item_at(history.versions, FOREVER, self.floor, self.archive.load, lateness)
         if found is None:
             return None, ""
-        return None if found.body is None else digest(found.body), key_json(found.key)
+        change = self.archive.decode(found)
+        return None if change.body is None else digest(change.body), key_json(change.key)
 
 
 def _newest(history: History | None) -> str:

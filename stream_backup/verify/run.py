@@ -11,12 +11,13 @@ from stream_backup.archive.slices import CONCURRENCY, SLICES, HashFraction, run_
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.scan import ScanFraction, TableScan
-from stream_backup.capture.catch_up import GRACE, PATIENCE
+from stream_backup.capture.catch_up import PATIENCE
 from stream_backup.capture.state import State, state_of
 from stream_backup.core.item import Item, digest, encode
 from stream_backup.core.key import KeySchema, key_hash, key_json
 from stream_backup.core.records import Live
 from stream_backup.core.time_rule import NEVER
+from stream_backup.core.witness import GRACE
 from stream_backup.progress import Progress
 from stream_backup.verify.compare import Row
 from stream_backup.verify.findings import Findings
@@ -68,7 +69,7 @@ class Verification:
                     self.stop,
                     findings,
                     state.status.floor_now,
-                    state.status.lateness,
+                    state.status.lateness_now,
                 )
                 self._compare(looks, rows, grace(state))
         now = self.connection.store.requests

@@ -1,0 +1,226 @@
+"""What `enable` makes of an event source mapping that exists: every setting is the stack's, nothing
+is skipped, and no place where failed batches are kept is forgotten."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from stream_backup.aws.stack import Stack
+from stream_backup.capture.enabler import Enabler
+from stream_backup.capture.failures import places
+from stream_backup.capture.mapping import RECORD_AGE
+from stream_backup.capture.stream import switch_on
+from stream_backup.errors import UsageError
+from tests.model import NAME
+from tests.world import PlainBucket, World, patched
+
+STACK = Stack.of(
+    "s",
+    {
+        "ArchiveUrl": "s3://backups",
+        "FunctionName": "stream-backup",
+        "FunctionArn": "arn:aws:lambda:eu-central-1:123456789012:function:stream-backup",
+        "FailuresBucket": "failures",
+        "BatchSize": "500",
+        "BatchingWindow": "2",
+        "ParallelizationFactor": "4",
+        "MaximumRecordAge": "21600",
+        "MaximumRetryAttempts": "50",
+    },
+)
+
+
+class Lambda:
+    """Mappings as Lambda keeps them; `updates` are the settings of each update."""
+
+    def __init__(self) -> None:
+        self.mappings = list[dict[str, Any]]()
+        self.updates = list[dict[str, Any]]()
+
+    def invoke(self, **_: Any) -> Any:
+        return {"Payload": BytesIO(b'{"announces": true}')}
+
+    def list_event_source_mappings(self, **_: Any) -> Any:
+        return {"EventSourceMappings": self.mappings}
+
+    def create_event_source_mapping(self, **settings: Any) -> Any:
+        self.mappings.append({"UUID": "u", "State": "Enabled"} | settings)
+        return self.mappings[-1]
+
+    def get_event_source_mapping(self, **_: Any) -> Any:
+        return self.mappings[-1]
+
+    def update_event_source_mapping(self, **settings: Any) -> Any:
+        self.updates.append(settings)
+        self.mappings[-1] |= settings | {"State": "Enabled"}
+        return self.mappings[-1]
+
+
+class Case:
+    def __init__(self, stack: Stack | None = STACK) -> None:
+        self.world, self.lambdas = World(1), Lambda()
+        self.stack = stack
+
+    @property
+    def only(self) -> dict[str, Any]:
+        (mapping,) = self.lambdas.mappings
+        return mapping
+
+    def enable(self) -> Any:
+        """Enables the table by the stack, or by the name of the function."""
+        world = self.world
+
+        class Here(PlainBucket):
+            dynamodb = world.dynamodb
+            stack = self.stack
+            stack_name = "s"
+
+            def archive(self, _: str) -> Any:
+                return world.archive
+
+        here: Any = Here()
+        enabler = Enabler(here, None if self.stack else "mine", stream_only=False)
+        enabler.__dict__["client"] = self.lambdas
+        return enabler.enable(NAME)
+
+
+@pytest.fixture
+def case() -> Iterator[Case]:
+    found = Case()
+    with patched(lambda: found.world):
+        yield found
+
+
+def test_nothing_to_change(case: Case) -> None:
+    """A mapping with the stack's settings is left alone."""
+    case.enable()
+    case.enable()
+    assert case.lambdas.updates == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BatchSize", 100),
+        ("MaximumBatchingWindowInSeconds", 1),
+        ("ParallelizationFactor", 1),
+        ("MaximumRecordAgeInSeconds", -1),
+        ("MaximumRetryAttempts", 3),
+        ("BisectBatchOnFunctionError", False),
+        ("FunctionResponseTypes", []),
+        ("State", "Disabled"),
+        ("DestinationConfig", {"OnFailure": {"Destination": "arn:aws:s3:::another"}}),
+        ("DestinationConfig", {"OnFailure": {"Destination": "arn:aws:sqs:eu-central-1:1:q"}}),
+        ("DestinationConfig", None),
+    ],
+)
+def test_every_setting_is_the_stacks(case: Case, name: str, value: Any) -> None:
+    """After the stack was deployed with other parameters, or somebody changed a mapping, enabling
+    the table again gives the mapping the stack's settings."""
+    case.enable()
+    wanted = dict(case.only)
+    case.only[name] = value
+    case.enable()
+    (update,) = case.lambdas.updates
+    assert update["Enabled"] is True
+    assert case.only | {"FunctionName": ""} == wanted | {
+        "FunctionName": "",
+        "UUID": "u",
+        "Enabled": True,
+    }
+
+
+def test_a_failures_bucket_that_was_replaced_is_still_looked_into(case: Case) -> None:
+    """Batches that failed before the stack got another bucket wait in the old one: both are on
+    record."""
+    case.enable()
+    case.stack = replace(STACK, failures="newer")
+    case.enable()
+    found = case.world.meta.mappings()
+    assert {place.bucket for place in places(NAME, found)} == {"failures", "newer"}
+    assert {each.uuid for each in found} == {"u"}
+    case.enable()
+    assert len(case.world.meta.mappings()) == 2
+
+
+def test_a_filter_is_removed_and_is_an_outage(case: Case) -> None:
+    """A filter skips records, and nobody knows since when: it is removed, and what it may have
+    skipped is an outage since the mapping was recorded without one."""
+    case.enable()
+    recorded = case.world.meta.mappings()[0].recorded
+    case.only["FilterCriteria"] = {"Filters": [{"Pattern": "{}"}]}
+    case.world.model.tick(500)
+    found = case.enable()
+    assert found.filtered
+    assert case.only["FilterCriteria"] == {}
+    (outage,) = case.world.meta.outages()
+    assert outage.since == recorded
+    assert outage.until >= int(case.world.model.now) - 1
+    case.only["FilterCriteria"] = {"Filters": []}
+    assert not case.enable().filtered
+    assert len(case.world.meta.outages()) == 1
+
+
+@pytest.mark.parametrize("age", [None, -1, 86400])
+def test_the_record_age_has_a_cap(case: Case, age: int | None) -> None:
+    """A batch must reach its destination while the stream still has its records."""
+    settings = {
+        name: value
+        for name, value in {**STACK.settings, "MaximumRecordAgeInSeconds": age}.items()
+        if value is not None
+    }
+    case.stack = replace(STACK, settings=settings)
+    case.enable()
+    assert 0 < case.only["MaximumRecordAgeInSeconds"] < 86400 - 3600
+
+
+@pytest.mark.parametrize(
+    ("found", "age", "attempts"),
+    [
+        ({"MaximumRecordAgeInSeconds": 60, "MaximumRetryAttempts": 3}, -1, -1),
+        (
+            {
+                "MaximumRecordAgeInSeconds": -1,
+                "MaximumRetryAttempts": 3,
+                "DestinationConfig": {"OnFailure": {"Destination": "arn:aws:s3:::mine"}},
+            },
+            RECORD_AGE,
+            3,
+        ),
+    ],
+)
+def test_a_function_of_ones_own(case: Case, found: dict[str, Any], age: int, attempts: int) -> None:
+    """A named function keeps its own settings, but no record is dropped: without a bucket for
+    failed batches they are retried for as long as the stream keeps them; with one, not so long."""
+    case.stack = None
+    fixed = {"BatchSize": 7, "FunctionResponseTypes": ["ReportBatchItemFailures"]}
+    case.lambdas.mappings = [{"UUID": "u", "State": "Enabled"} | fixed | found]
+    case.enable()
+    assert case.only["BatchSize"] == 7
+    assert case.only["MaximumRecordAgeInSeconds"] == age
+    assert case.only["MaximumRetryAttempts"] == attempts
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("eu-central-1", "us-east-1", "Region us-east-1"),
+        ("123456789012", "210987654321", "account 210987654321"),
+    ],
+)
+def test_one_prefix_for_two_places(case: Case, old: str, new: str, word: str) -> None:
+    """A table of the same name in another Region or account needs an archive of its own: before its
+    stream is switched on the command refuses, and names both places."""
+    case.enable()
+    (stream,) = case.world.known()
+    other = replace(stream, arn=stream.arn.replace(old, new))
+    case.world.meta.write_stream(other)
+    case.world.model.switch_off()
+    with pytest.raises(UsageError, match=word) as raised:
+        switch_on(case.world.dynamodb, case.world.archive, "function")
+    assert raised.value.exit_code == 2
+    assert "--archive" in raised.value.hint
+    assert case.world.model.stream is None
