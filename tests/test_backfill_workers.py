@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ from stream_backup.core.item import Item
 from stream_backup.core.key import KeySchema
 from stream_backup.core.records import Run
 from stream_backup.errors import IncompleteError, StreamBackupError, UsageError
+from tests import loaded
 from tests.cli import BIN, SIMPLE, Answer, Between, Request, Said, Shell, Table, denied, proxy
 from tests.servers import Aws
 from tests.test_disasters import COMPOSITE, START, Scanned, wire_rows
@@ -101,6 +103,23 @@ def test_capacity_is_one_budget_for_all_processes() -> None:
     total = sum(consumed for consumed, _ in ended)
     assert total <= UNITS * (max(at for _, at in ended) - started) + 3 * PAGE
     assert total >= UNITS * LONG / 4
+
+
+def test_a_worker_loads_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spawned worker imports neither the command line nor Powertools, and not the main module of
+    its parent, which imports them."""
+    main = ModuleType("__main__")
+    main.__file__ = str(BIN / "stream-backup")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    run = Run("r", "", 0, 0, 0, complete=False, counts={"segments": 2})
+    share = Share(run, empty=True, asked=0, kept={0: None, 1: None})
+    crew = workers.Workers(2, loaded.report, lambda: {})
+    with pytest.raises(UsageError) as raised:
+        crew.scan(share, ReadBudget(None), lambda _: None)
+    names = str(raised.value).split()
+    assert "backfill.worker" in names
+    heavy = ("click", "rich", "aws_lambda_powertools", "stream_backup.cli")
+    assert [name for name in names if f"{name}.".startswith(tuple(f"{n}." for n in heavy))] == []
 
 
 # Shares, errors, credentials

@@ -507,6 +507,23 @@ def test_other_shards_go_on(world: World) -> None:
     assert world.sink.delivered == [str(number) for number in range(10)]
 
 
+def test_the_slowest_shard_decides(world: World) -> None:
+    """While one shard is stuck, no second from its first unwritten record on is claimed, however far
+    another shard has been read."""
+    world.streams.shards = {"stuck": FakeShard(), "quick": FakeShard()}
+    world.streams.now += 1000
+    world.streams.write("stuck", "poison")
+    written = int(world.streams.now)
+    world.sink.answer = lambda keys: [key for key in keys if key == "poison"]
+    follower = world.follower()
+    for number in range(20):
+        world.streams.now += 10
+        world.streams.write("quick", str(number))
+        world.read(1, follower)
+    assert len(world.sink.delivered) == 20
+    assert follower.caught_up < written
+
+
 def test_expired_iterator(world: World) -> None:
     """An expired iterator is replaced by one that starts after the last record that was read."""
     world.streams.shards["a"] = FakeShard()

@@ -127,8 +127,11 @@ def rule(**content: Any) -> dict[str, Any]:
             [rule(NoncurrentVersionExpiration={"NoncurrentDays": 1}) | {"Status": "Disabled"}],
             Lifecycle(),
         ),
-        ([rule(Prefix="production/orders/e", Expiration={"Days": 3})], Lifecycle(None, ("rule",))),
-        ([rule(Expiration={"Days": 3}, Filter={"ObjectSizeLessThan": 1})], Lifecycle()),
+        (
+            [rule(Prefix="production/orders/e", Expiration={"Days": 3})],
+            Lifecycle(None, ("rule",), 3),
+        ),
+        ([rule(Expiration={"Days": 3}, Filter={"ObjectSizeLessThan": 1})], Lifecycle(None, (), 3)),
         ([rule(Expiration={"ExpiredObjectDeleteMarker": True})], Lifecycle()),
     ],
 )

@@ -15,10 +15,12 @@ _NONE = {"NoSuchLifecycleConfiguration", "NoSuchLifecycle", "NotImplemented", "5
 class Lifecycle:
     """`noncurrent_days` is the shortest time for which superseded versions are kept, None when they
     are kept for ever; `expiring` are the IDs of rules that expire current versions other than
-    tombstones."""
+    tombstones; `marked_days` is the shortest time after which a rule puts a delete marker on a
+    current version, tombstones included."""
 
     noncurrent_days: int | None = None
     expiring: tuple[str, ...] = ()
+    marked_days: int | None = None
 
 
 def lifecycle_of(s3: Any, bucket: str, prefix: str) -> Lifecycle | None:
@@ -40,7 +42,8 @@ def lifecycle_of(s3: Any, bucket: str, prefix: str) -> Lifecycle | None:
         if "NoncurrentDays" in rule.get("NoncurrentVersionExpiration", {})
     ]
     expiring = tuple(str(rule.get("ID", "")) for rule in rules if _expires_items(rule))
-    return Lifecycle(min(days, default=None), expiring)
+    marked = [each for each in map(_marked_after, rules) if each is not None]
+    return Lifecycle(min(days, default=None), expiring, min(marked, default=None))
 
 
 def _applies(rule: dict[str, Any], prefix: str) -> bool:
@@ -60,3 +63,12 @@ def _expires_items(rule: dict[str, Any]) -> bool:
     both = selected.get("And") or {}
     limit = selected.get("ObjectSizeLessThan", both.get("ObjectSizeLessThan"))
     return limit is None or int(limit) > 1
+
+
+def _marked_after(rule: dict[str, Any]) -> int | None:
+    """Days after which the rule puts a delete marker on a current version; a date counts as 0."""
+    expiration = rule.get("Expiration") or {}
+    if "Date" in expiration:
+        return 0
+    days = expiration.get("Days")
+    return None if days is None else int(days)
