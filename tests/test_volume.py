@@ -91,13 +91,23 @@ def test_every_change_arrives_once(aws: Aws, tmp_path: Path) -> None:
     print(f"{sum(listed.values()):,} PUTs; read back in {time.monotonic() - caught_up:.1f} s")
 
     moment = next_second()
-    said = shell.done("status", table.name, "--json").json
+    said = answered(shell, table.name, moment)
     (epoch,) = said["epochs"]
     assert (said["gaps"], said["failed_batches"], epoch["end"]) == ([], [], None)
     assert epoch["floor"] <= epoch["start"] <= moment <= said["latest"]
     shell.done("restore", table.name, "--at", moment, "--to", str(tmp_path / "rows.json"))
     assert lines(tmp_path / "rows.json") == table.rows()
     print(f"all of it took {time.monotonic() - begun:.1f} s")
+
+
+def answered(shell: Shell, table: str, moment: str) -> Any:
+    """What `status` reports as soon as the archive answers this moment. What the function reports
+    of a quiet stream is some seconds old, so the answer comes later than the last record."""
+    deadline = time.monotonic() + PATIENCE
+    while (said := shell.done("status", table, "--json").json)["latest"] < moment:
+        assert time.monotonic() < deadline, f"still {said['latest']}, asked for {moment}"
+        time.sleep(1)
+    return said
 
 
 def write(table: Table, changes: int) -> None:
