@@ -11,8 +11,7 @@ from stream_backup.core.moment import from_iso
 from stream_backup.core.records import End
 from stream_backup.errors import UsageError
 from tests.fake_dynamodb import refusal
-from tests.model import KEYS, VALUES
-from tests.world import World, patched
+from tests.world import World, in_use, patched
 
 running: list[World] = []
 
@@ -23,19 +22,6 @@ def timeless() -> Iterator[None]:
         yield
 
 
-def enabled(date_skew: float = 0) -> World:
-    """A table whose stream a function reads, with a backfill, and a change long after it."""
-    world = World(1, date_skew)
-    running[:] = [world]
-    world.enable("function").finish()
-    world.backfill(1).finish()
-    world.model.tick(100)
-    world.model.write(KEYS[0], VALUES[0])
-    world.quiet()
-    world.model.tick(100)
-    return world
-
-
 def ends(world: World) -> list[int | None]:
     world.model.tick(20)
     world.healthy = True
@@ -44,7 +30,7 @@ def ends(world: World) -> list[int | None]:
 
 def test_a_disable_that_is_refused_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS refuses to switch the stream off: it stays on, is read on, and coverage goes on."""
-    world = enabled()
+    world = in_use(running)
 
     def refused(request: dict[str, Any]) -> Any:
         raise refusal("LimitExceededException")
@@ -65,7 +51,7 @@ def test_a_disable_that_is_refused_ends_nothing(monkeypatch: pytest.MonkeyPatch)
 def test_a_disable_that_lost_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream went off, but nobody recorded when: coverage ends where the archive is certain,
     and running disable again records that."""
-    world = enabled()
+    world = in_use(running)
     written = int(world.model.now) - 100
     update = world.dynamodb._update_table  # noqa: SLF001
 
@@ -92,7 +78,7 @@ def test_a_disable_that_lost_its_answer(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_end_of_a_stream_that_is_on() -> None:
     """An end that was recorded before the stream was switched off, which then failed, ends nothing
     while that stream is on."""
-    world = enabled()
+    world = in_use(running)
     (stream,) = world.known()
     world.meta.write_end(stream.label, End(int(world.model.now) - 50, "switched off"))
     assert ends(world) == [None]
@@ -106,7 +92,7 @@ def test_an_end_of_a_stream_that_is_on() -> None:
 def test_the_end_by_another_clock(skew: float) -> None:
     """DynamoDB's clock, by which the end is taken, and that of the stream's records may differ by
     SKEW: no second is claimed in which the stream was off."""
-    world = enabled(skew)
+    world = in_use(running, skew)
     off = int(world.model.now)
     _, end = switch_off(world.dynamodb, world.archive)
     assert end < off
@@ -115,7 +101,7 @@ def test_the_end_by_another_clock(skew: float) -> None:
 def test_enable_in_the_second_of_disable() -> None:
     """A stream that is switched on right after another went off gets another second: records of
     both would be taken for each other's."""
-    world = enabled()
+    world = in_use(running)
     switch_off(world.dynamodb, world.archive)
     world.model.now = off = float(int(world.model.now))
     asked: list[float] = []

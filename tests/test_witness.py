@@ -12,7 +12,7 @@ from stream_backup.aws.table import look_up
 from stream_backup.core.change import Change
 from stream_backup.core.checkpoints import SegmentCheckpoint
 from tests.model import KEYS, NAME, VALUES
-from tests.world import World, patched
+from tests.world import World, in_use, patched
 
 running: list[World] = []
 
@@ -25,16 +25,7 @@ def timeless() -> Iterator[None]:
 
 @pytest.fixture
 def world() -> World:
-    """A table whose stream a function reads, with a backfill, and a change long after it."""
-    world = World(1)
-    running[:] = [world]
-    world.enable("function").finish()
-    world.backfill(1).finish()
-    world.model.tick(100)
-    world.model.write(KEYS[0], VALUES[0])
-    world.quiet()
-    world.model.tick(100)
-    return world
+    return in_use(running)
 
 
 def end(world: World) -> int:

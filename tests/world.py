@@ -40,7 +40,7 @@ from stream_backup.core.witness import GRACE, Evidence, watched
 from stream_backup.errors import StreamBackupError
 from stream_backup.progress import Silent
 from tests.fake_dynamodb import FakeDynamoDB
-from tests.model import DAY, NAME, SCHEMA, T0, Model, StreamLife
+from tests.model import DAY, KEYS, NAME, SCHEMA, T0, VALUES, Model, StreamLife
 from tests.process import Inline, Killed, Process, Stop, pause, paused
 
 EXPECTED = (StreamBackupError, ClientError, OSError, Killed)
@@ -432,3 +432,17 @@ def patched(world: Callable[[], World]) -> Iterator[None]:
         for module in (backfill.share, stream_backup.archive.slices):
             patch.setattr(module, "ThreadPoolExecutor", lambda *_, **__: Inline(world().random))
         yield
+
+
+def in_use(running: list[World], date_skew: float = 0) -> World:
+    """A table whose stream a function reads, with a backfill, and a change long after it. `running`
+    is what `patched` reads the time from."""
+    world = World(1, date_skew)
+    running[:] = [world]
+    world.enable("function").finish()
+    world.backfill(1).finish()
+    world.model.tick(100)
+    world.model.write(KEYS[0], VALUES[0])
+    world.quiet()
+    world.model.tick(100)
+    return world
