@@ -113,7 +113,7 @@ def test_a_worker_loads_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "__main__", main)
     run = Run("r", "", 0, 0, 0, complete=False, counts={"segments": 2})
     share = Share(run, empty=True, asked=0, kept={0: None, 1: None})
-    crew = workers.Workers(2, loaded.report, lambda: {})
+    crew = workers.Workers(2, loaded.report, dict)
     with pytest.raises(UsageError) as raised:
         crew.scan(share, ReadBudget(None), lambda _: None)
     names = str(raised.value).split()

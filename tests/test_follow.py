@@ -508,8 +508,8 @@ def test_other_shards_go_on(world: World) -> None:
 
 
 def test_the_slowest_shard_decides(world: World) -> None:
-    """While one shard is stuck, no second from its first unwritten record on is claimed, however far
-    another shard has been read."""
+    """While one shard is stuck, no second from its first unwritten record on is claimed, however
+    far another shard has been read."""
     world.streams.shards = {"stuck": FakeShard(), "quick": FakeShard()}
     world.streams.now += 1000
     world.streams.write("stuck", "poison")
