@@ -14,10 +14,10 @@ from restore.file import File
 from restore.live_table import LiveTable, RewoundTable
 from restore.load import load
 from restore.plan import Rebuild, Rewind, Tally
-from restore.selection import Selection
 from restore.target import Target
 from restore.writer import BatchWriter
 from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import CONCURRENCY
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.dynamodb import DynamoDB

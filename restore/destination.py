@@ -12,10 +12,10 @@ from threading import Event
 from typing import Any, Protocol
 
 from restore.plan import Planner, Step, Tally, steps
-from restore.point import RestorePoint
-from restore.selection import Selection
+from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import HashFraction, run_slices
 from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.capture.point import RestorePoint
 from stream_backup.progress import Progress
 
 

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from restore.destination import Work
 from restore.plan import Planner, Rebuild, Step
-from restore.point import RestorePoint
-from restore.selection import Selection
+from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import HashFraction, run_slices
+from stream_backup.capture.point import RestorePoint
 from stream_backup.errors import UsageError
 
 STDOUT = "-"

@@ -7,11 +7,11 @@ from typing import Any
 
 from restore.destination import Work
 from restore.plan import Planner, Rewind, Step
-from restore.point import RestorePoint
 from restore.rewind import rewind
-from restore.selection import Selection
 from restore.spool import Spool
+from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import HashFraction, run_slices
+from stream_backup.capture.point import RestorePoint
 from stream_backup.errors import ArchiveError, UsageError
 
 

@@ -9,9 +9,9 @@ from threading import Event, Lock
 
 from restore.fill import Filler
 from restore.plan import Planner, Step, Tally, steps
-from restore.selection import Selection
 from restore.target import Target
 from restore.writer import BatchWriter, Failure
+from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import run_slices
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.scan import TableScan

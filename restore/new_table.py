@@ -8,11 +8,11 @@ from typing import Any
 from restore.destination import Work
 from restore.load import load
 from restore.plan import Planner, Rebuild
-from restore.point import RestorePoint
-from restore.selection import Selection
 from restore.target import prepare
 from restore.writer import BatchWriter
+from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import HashFraction
+from stream_backup.capture.point import RestorePoint
 from stream_backup.core.item import digest
 from stream_backup.core.key import KeySchema, key_json
 from stream_backup.core.moment import iso

@@ -15,8 +15,8 @@ from itertools import chain
 from threading import Lock
 from typing import Literal, NamedTuple, Protocol
 
-from restore.versions import Reading
 from stream_backup.archive.layout import Archive, History, Stat
+from stream_backup.archive.reading import Reading
 from stream_backup.core.as_of import item_at
 from stream_backup.core.item import Item, digest
 from stream_backup.core.time_rule import FOREVER, Lateness, latest_stamp, settled

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytest
 
-from restore.point import _within
 from stream_backup.archive.announce import Announcer
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive, History
@@ -24,6 +23,7 @@ from stream_backup.aws.connection import Connection
 from stream_backup.capture.batch import make_handler, write_batch
 from stream_backup.capture.enabler import Enabler
 from stream_backup.capture.mapping import require_announcing
+from stream_backup.capture.point import _within
 from stream_backup.capture.state import State
 from stream_backup.capture.stream import switch_on
 from stream_backup.core.as_of import item_at

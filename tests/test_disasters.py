@@ -24,11 +24,11 @@ import stream_backup
 from backfill.run import Backfill
 from backfill.segment import Counts
 from restore.plan import Rebuild, Tally, steps
-from restore.selection import Selection
 from restore.writer import BATCH, BatchWriter
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
+from stream_backup.archive.selection import Selection
 from stream_backup.aws.dynamodb import Answer
 from stream_backup.capture.batch import write_batch
 from stream_backup.core.change import Change

@@ -6,10 +6,10 @@ from typing import Any, cast
 import pytest
 
 from restore.new_table import IDENTITY, identity_of
-from restore.point import RestorePoint
-from restore.selection import Selection
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
+from stream_backup.archive.selection import Selection
+from stream_backup.capture.point import RestorePoint
 from stream_backup.core.coverage import Epoch
 
 LONGEST_NAME = "t" * 255

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from restore.destination import Work
 from restore.new_table import NewTable
 from restore.plan import Rebuild, Tally
-from restore.selection import Selection
+from stream_backup.archive.selection import Selection
 from stream_backup.aws.table import describe
 from stream_backup.core.item import Item, encode
 from stream_backup.core.time_rule import NEVER

@@ -25,6 +25,7 @@ RINGS = (
     "stream_backup.capture",
     "stream_backup.handler stream_backup.watcher backfill restore stream_backup.verify"
     " stream_backup.inspect",
+    "stream_backup.undo",
     "stream_backup.estimate",
     "stream_backup.cli",
     "stream_backup.demo backfill.__main__ restore.__main__",

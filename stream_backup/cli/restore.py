@@ -9,12 +9,12 @@ import click
 
 from restore.destination import Work
 from restore.plan import Tally
-from restore.point import RestorePoint, resolve, up_to_date
-from restore.selection import Selection
 from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import CONCURRENCY
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.table import describe, require
+from stream_backup.capture.point import RestorePoint, resolve, up_to_date
 from stream_backup.capture.state import state_of
 from stream_backup.cli.console import Terminal, say
 from stream_backup.cli.input import key_lines, parse_key, parse_when

@@ -8,9 +8,9 @@ from restore.destination import Destination
 from restore.file import File
 from restore.live_table import LiveTable
 from restore.new_table import NewTable, identity_of
-from restore.point import RestorePoint
-from restore.selection import Selection
+from stream_backup.archive.selection import Selection
 from stream_backup.aws.connection import Connection
+from stream_backup.capture.point import RestorePoint
 from stream_backup.cli.console import say
 from stream_backup.core.moment import iso
 from stream_backup.core.records import TableDescription

@@ -5,7 +5,7 @@ from typing import Any
 
 from restore.destination import Outcome
 from restore.plan import Tally
-from restore.point import RestorePoint
+from stream_backup.capture.point import RestorePoint
 from stream_backup.cli.console import data, say
 from stream_backup.core.moment import iso
 from stream_backup.errors import ArchiveError, IncompleteError
