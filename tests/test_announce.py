@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stream_backup.archive.announce import Announcer
 from stream_backup.archive.catalog import Catalog
@@ -40,6 +42,7 @@ from stream_backup.core.time_rule import (
     SKEW,
     Lateness,
     announcement,
+    hours_of_put,
     is_late,
 )
 from stream_backup.core.version import Version
@@ -219,15 +222,39 @@ def test_a_put_that_took_too_long_is_announced_after_it() -> None:
 
 def test_a_put_that_failed_late_is_announced_too() -> None:
     """Nobody knows whether a put without an answer was done."""
-    clock = iter([NOON, NOON + 900])
-    told: list[tuple[int, int]] = []
+    now, told = NOON, list[tuple[int, int]]()
 
     def fail() -> None:
+        nonlocal now
+        now += 900
         raise OSError("no answer")
 
     with pytest.raises(OSError, match="no answer"):
-        Announcer(lambda *each: told.append(each), lambda: next(clock)).put(NOON, fail)
+        Announcer(lambda *each: told.append(each), lambda: now).put(NOON, fail)
     assert told == [(NOON - HOUR, 1024), (NOON, 1024)]
+
+
+AGES = st.integers(0, 3 * NORMAL) | st.integers(0, 3 * HOUR)
+CLOCK = st.lists(st.tuples(AGES, st.integers(-NORMAL, HOUR)), max_size=12)
+
+
+@given(steps=CLOCK)
+def test_no_put_starts_unannounced(steps: list[tuple[int, int]]) -> None:
+    """Whatever was announced before, and wherever the clock is set, a late put starts only when
+    each of its hours is announced for as many seconds as it needs."""
+    now, found = NOON, dict[int, int]()
+
+    def announce(hour: int, seconds: int) -> None:
+        found[hour] = max(seconds, found.get(hour, 0))
+
+    def check(at: int) -> None:
+        if is_late(at, now):
+            assert all(found.get(hour, 0) >= announcement(at, now) for hour in hours_of_put(now))
+
+    announcer = Announcer(announce, lambda: now)
+    for age, step in steps:
+        announcer.put(now - age, check, now - age)
+        now += step
 
 
 def test_a_copy_is_announced_with_the_second_of_its_change() -> None:

@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 
 from stream_backup.core.moment import from_iso, iso
 from stream_backup.core.time_rule import (
+    NO_PERMIT,
     announcement,
     hours_between,
     hours_of_put,
     is_late,
     late_announcement,
+    permit,
+    timely,
     took_too_long,
 )
 
@@ -54,13 +57,15 @@ class Announcer:
         self._record = record
         self._clock = clock
         self._announced: dict[int, int] = {}
+        self._permit = NO_PERMIT  # what the last call of prepare found
 
     def put(self, at: int, put: Callable[..., Result], *arguments: object) -> Result:
         """Returns `put(*arguments)`, a put of a version stamped `at`, once it is announced if it is
         late. Whatever the put or a record raises is raised."""
         clock = self._clock
         began = clock()
-        if is_late(at, began):
+        oldest, since, until = self._permit
+        if at < oldest or not since <= began < until:
             began = self.prepare(at)
         try:
             return put(*arguments)
@@ -74,16 +79,16 @@ class Announcer:
         """Announces puts of versions stamped `at` or later that start now, and returns the time at
         which everything was announced. The records take time themselves, so the clock is read again
         until nothing is left to announce."""
-        while True:
-            now = self._clock()
-            if not is_late(at, now):
-                return now
+        while is_late(at, now := self._clock()):
             seconds = announcement(at, now)
             missing = [hour for hour in hours_of_put(now) if self._lacks(hour, seconds)]
             if not missing:
+                self._permit = permit(at, now)
                 return now
             for hour in missing:
                 self._announce(hour, seconds)
+        self._permit = timely(at, now)
+        return now
 
     def _lacks(self, hour: int, seconds: int) -> bool:
         return self._announced.get(hour, 0) < seconds

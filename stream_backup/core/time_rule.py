@@ -174,6 +174,29 @@ def announcement(at: int, now: float) -> int:
     return _rounded_up(now + BUDGET - at)
 
 
+class Permit(NamedTuple):
+    """Nothing more need be announced for a PUT of a version stamped at or after `at` that starts at
+    or after `since` and before `until`."""
+
+    at: int
+    since: float
+    until: float
+
+
+NO_PERMIT = Permit(FOREVER, FOREVER, NEVER)
+
+
+def timely(at: int, now: float) -> Permit:
+    """Returns for how long a PUT of a version stamped `at` that starts `now` is not late."""
+    return Permit(at, now, at + NORMAL - BUDGET)
+
+
+def permit(at: int, now: float) -> Permit:
+    """Returns for how long `announcement(at, now)` suffices, made for `hours_of_put(now)`."""
+    enough = at + announcement(at, now)
+    return Permit(at, now, min(enough, hours_of_put(now)[-1] + HOUR) - BUDGET)
+
+
 def hours_of_put(now: float) -> range:
     """Returns the hours, by their first seconds, in which a PUT that starts `now` may be done."""
     return _hours(now, now + BUDGET)
