@@ -4,6 +4,7 @@ Every byte of a row is derived from its number, so the null server stores nothin
 of 640 bytes in wire form, with a map, lists and a set.
 """
 
+import time
 from bisect import bisect_left, bisect_right
 from functools import cache
 from hashlib import md5
@@ -124,17 +125,18 @@ def table(count: int) -> SortedRows:
 
 
 def event(count: int, start: int = 0) -> dict[str, Any]:
-    """Returns a batch of `count` stream records.
+    """Returns a batch of `count` stream records of the last minute, as a function reads them.
 
     Of ten records, two change the same row, one inserts a row, and one deletes a row.
     """
     records = []
+    began = int(time.time()) - 60
     for place in range(count):
         number = start + (place - 1 if place % 10 == 9 else place)
         kind = {0: "INSERT", 5: "REMOVE"}.get(place % 10, "MODIFY")
         row = _template()
         data: dict[str, Any] = {
-            "ApproximateCreationDateTime": float(BASE + place // 100),
+            "ApproximateCreationDateTime": float(began + place // 100),
             "Keys": key(number),
             "SequenceNumber": str(10**20 + 17 * place),
             "SizeBytes": 1400,
