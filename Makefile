@@ -49,7 +49,8 @@ $(CHECKOV): constraints-checkov.txt
 demo: $(INSTALLED)
 	$(BIN)/stream-backup demo
 
-PYTEST := -n 3 --dist loadscope
+# Most of the tests that take long wait for a server, so there are more workers than cores.
+PYTEST := -n 6 --dist loadgroup
 
 test: $(INSTALLED) $(SAM)
 	$(BIN)/pytest $(PYTEST)

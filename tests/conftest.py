@@ -20,6 +20,15 @@ settings.register_profile(
 settings.load_profile("steady")
 
 
+LONG = ("operations", "demo", "cli_epochs", "redrive", "volume", "verify", "exact", "laws")
+"""The test files, without `test_`, whose tests take longest. They start first, so that none of them
+is the last to end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)
+
+
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
     with servers.moto() as url:

@@ -27,7 +27,7 @@ from tests.cli import Table, lines, next_second, seconds_of
 from tests.event_source_mapping import discarded
 from tests.servers import environment
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("deployment")]
+pytestmark = pytest.mark.server
 
 PAGE = sam.ROOT / "docs/operations.md"
 PATIENCE = 300
