@@ -50,7 +50,7 @@ demo: $(INSTALLED)
 	$(BIN)/stream-backup demo
 
 # Most of the tests that take long wait for a server, so there are more workers than cores.
-PYTEST := -n 6 --dist loadgroup
+PYTEST := -n 6 --dist loadscope
 
 test: $(INSTALLED) $(SAM)
 	$(BIN)/pytest $(PYTEST)

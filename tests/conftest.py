@@ -3,9 +3,12 @@ process."""
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import backends, servers
 from tests import profiles as profiles  # registers them
@@ -24,9 +27,34 @@ LONG = ("operations", "demo", "cli_epochs", "redrive", "volume", "verify", "exac
 """The test files, without `test_`, whose tests take longest. They start first, so that none of them
 is the last to end."""
 
+SHARED = {
+    "backfill_workers",
+    "cli_interrupted",
+    "cli_mistakes",
+    "cli_story",
+    "deployment",
+    "estimate",
+    "permissions",
+    "scale",
+    "stack",
+}
+"""The test files whose tests share a fixture that takes long, and therefore a process."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONG)
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Distributes tests one at a time, and those of `SHARED` a file at a time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if Path(file).stem.removeprefix("test_") in SHARED else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -40,8 +40,6 @@ from tests.cli import BIN, SIMPLE, Answer, Between, Request, Said, Shell, Table,
 from tests.servers import Aws
 from tests.test_disasters import COMPOSITE, START, Scanned, wire_rows
 
-pytestmark = pytest.mark.xdist_group("backfill_workers")
-
 ROWS = 400
 SOON = 15
 """Seconds within which processes must end, on a machine that also runs other tests."""

@@ -12,7 +12,7 @@ from stream_backup.core.item import Item, decode, encode
 from tests.cli import Answer, Between, Request, Said, Shell, Table, lines, next_second, proxy
 from tests.servers import Aws
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("cli_interrupted")]
+pytestmark = pytest.mark.server
 
 ROWS = 600
 SOON = 15

@@ -17,7 +17,7 @@ from stream_backup.core.moment import from_iso
 from tests.cli import BIN, Between, Shell, Table, denied, lines, next_second, proxy
 from tests.servers import Aws
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("cli_mistakes")]
+pytestmark = pytest.mark.server
 
 _COPIES = count(1)
 

@@ -13,7 +13,7 @@ from stream_backup.core.item import Item, decode
 from tests.cli import COMPOSITE, Shell, Table, lines, next_second
 from tests.servers import Aws
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("cli_story")]
+pytestmark = pytest.mark.server
 
 CUSTOMERS = 60
 

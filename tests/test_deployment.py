@@ -29,7 +29,7 @@ from stream_backup.core.moment import iso
 from tests import sam
 from tests.cli import SIMPLE, Shell, Table, next_second
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("deployment")]
+pytestmark = pytest.mark.server
 
 MEGABYTE = 1024**2
 PATIENCE = 60

@@ -554,7 +554,6 @@ def lived() -> Compared:
 
 
 @pytest.mark.server
-@pytest.mark.xdist_group("estimate")
 def test_the_real_counts_are_within_a_tenth(lived: Compared) -> None:
     """These are all requests and all consumed units, counted at the server."""
     off = {(step, name): estimated / counted - 1 for step, name, estimated, counted in lived}
@@ -571,7 +570,6 @@ def test_the_real_counts_are_within_a_tenth(lived: Compared) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.xdist_group("estimate")
 def test_requests_for_the_archives_records_are_exact(lived: Compared) -> None:
     """An estimate adds the requests that are sent for the objects under meta/."""
     counted = lived.counted

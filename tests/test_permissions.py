@@ -30,7 +30,7 @@ from tests.cli import SIMPLE, Said, Shell, Table, next_second
 from tests.servers import REGION
 from tests.test_lambda import package
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("permissions")]
+pytestmark = pytest.mark.server
 
 ROWS = [{"id": {"S": f"row-{index}"}, "n": {"N": "1"}} for index in range(8)]
 STACK = "permissions"

@@ -23,7 +23,7 @@ from stream_backup.core.witness import Witness
 from tests.cli import BIN, Shell, Table, archive_server, lines
 from tests.servers import Aws
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("scale")]
+pytestmark = pytest.mark.server
 
 START = from_iso("2026-11-01T00:00:00Z")
 APART = 300

@@ -18,8 +18,6 @@ from tests.cli import Answer, Request, Table, denied, proxy
 from tests.servers import Aws
 from tests.stack import Deployed
 
-pytestmark = pytest.mark.xdist_group("stack")
-
 OUTPUTS = {
     "ArchiveUrl": "s3://backups/production",
     "FunctionName": "stream-backup",
