@@ -21,12 +21,9 @@ from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.table import describe, require
 from stream_backup.core.coverage import Stretch, epochs
 from stream_backup.core.moment import iso
-from stream_backup.core.records import Run, Stream
+from stream_backup.core.records import NO_STREAM, Run, Stream
 from stream_backup.core.time_rule import on_until, scan_interval
 from stream_backup.errors import ArchiveError, IncompleteError, UsageError
-
-NO_STREAM = ""
-"""The label of a run without a stream."""
 
 NO_FLOOR = 0
 """The floor of a run without a stream: it replaces nothing."""
@@ -62,6 +59,7 @@ class Backfill:
         """
         catalog, table = Catalog(self.archive), self.archive.table
         live, now = require(self.dynamodb, table)
+        self.archive.meta.show()
         streams = catalog.streams()
         stream = next((stream for stream in streams if stream.label == live.label), None)
         if stream is None and not without_stream:
@@ -78,6 +76,9 @@ class Backfill:
         since = (stretch.healed_from or stretch.stream.floor) if stretch else NO_FLOOR
         label = stream.label if stream else NO_STREAM
         if unfinished := self._unfinished(catalog, label, since):
+            # Until then at least it may have replaced versions (`core/order.py`).
+            unfinished = replace(unfinished, answered=max(now, unfinished.answered))
+            catalog.write_run(unfinished)
             return unfinished, True
         while stretch and scan_interval(now, now).at < since:
             # A change that comes after the first page must not be stamped before the floor.

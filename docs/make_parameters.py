@@ -70,6 +70,8 @@ def _statement(statement: dict[str, Any]) -> str:
     if "Fn::If" in statement:
         _, statement, _ = statement["Fn::If"]
         only = " (with `KmsKeyArn`)"
+    if statement["Effect"] == "Deny":
+        only += " (denied)"
     actions, resources = (
         [found] if not isinstance(found, list) else found
         for found in (statement["Action"], statement["Resource"])

@@ -6,18 +6,9 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
+from stream_backup.core.announcement import announcement, hours_between, is_late
 from stream_backup.core.stamp import Kind, Stamp
-from stream_backup.core.time_rule import (
-    BUDGET,
-    LATE,
-    NEVER,
-    NORMAL,
-    SKEW,
-    Lateness,
-    announcement,
-    hours_between,
-    is_late,
-)
+from stream_backup.core.time_rule import BUDGET, LATE, NEVER, NORMAL, SKEW, Lateness
 from stream_backup.core.version import Version
 
 DAY = 86400

@@ -39,9 +39,9 @@ ARN = f"arn:aws:dynamodb:eu-central-1:123456789012:table/orders/stream/{LABEL}"
 class SlowStore(HostileStore):
     """Others act before and after each listing and each read, too."""
 
-    def versions(self, prefix: str) -> Iterator[Version]:
+    def versions(self, prefix: str, **how: Any) -> Iterator[Version]:
         pause()
-        yield from list(super().versions(prefix))
+        yield from list(super().versions(prefix, **how))
 
     def get(self, path: str, version_id: str) -> tuple[bytes, Mapping[str, str]]:
         pause()

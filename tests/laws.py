@@ -47,6 +47,8 @@ def dangerous(archive: Archive, coverage: Coverage) -> list[int]:
     edges |= {
         edge for epoch in coverage.epochs for edge in (epoch.floor, epoch.start, epoch.end or 0)
     }
+    bounds = [coverage.start_of(epoch) for epoch in coverage.epochs]
+    edges |= {bound.moment for bound in bounds if bound.moment < FOREVER}
     edges.add(coverage.latest)
     return sorted({edge + beside for edge in edges for beside in (-1, 0, 1)})
 
@@ -54,7 +56,9 @@ def dangerous(archive: Archive, coverage: Coverage) -> list[int]:
 def exact_moments(world: World, found: Status) -> Iterator[tuple[int, int]]:
     """Yields (moment, floor) for the dangerous moments that coverage claims and that must be exact
     by now."""
-    for moment in dangerous(world.archive, found.coverage):
+    # Of a change whose version has expired, only the model knows.
+    changed = {int(entry.at) + beside for entry in world.model.journal for beside in (-1, 0, 1)}
+    for moment in sorted({*dangerous(world.archive, found.coverage), *changed}):
         epoch = found.coverage.epoch_at(moment)
         if epoch is None:
             continue
@@ -72,7 +76,8 @@ def law_5(world: World, found: Status) -> int:
     for moment, floor in exact_moments(world, found):
         truth = world.model.at(moment)
         if truth is not None:
-            assert rebuilt(world.archive, moment, floor) == truth, f"{moment} in {found.coverage}"
+            wide = rebuilt(world.archive, moment, floor, found.lateness)
+            assert wide == truth, f"{moment} in {found.coverage}"
             narrow = found.lateness_in(found.coverage.epoch_at(moment))
             with suppress(LatenessError):  # after a writer was killed
                 assert rebuilt(world.archive, moment, floor, narrow) == truth, f"{moment} {narrow}"
@@ -118,7 +123,7 @@ def law_7(world: World, found: Status) -> None:
                     stat for stat in every if stat.stamp.at >= floor and stat.stamp.seen <= moment
                 ]
                 best = max(counting, key=lambda stat: stat.stamp.rank, default=None)
-                walked = item_at(history.versions, moment, floor, archive.read)
+                walked = item_at(history.versions, moment, floor, archive.read, found.lateness)
                 expected = None if best is None or best.stamp.kind == "remove" else best.stamp.rank
                 assert (
                     None if walked is None or walked.body is None else walked.stamp.rank

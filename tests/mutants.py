@@ -23,7 +23,12 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 COPIED = ("stream_backup", "backfill", "restore", "tests", "pyproject.toml")
-LAWS = ("tests/test_delivery.py", "tests/test_laws.py", "tests/test_restoring.py")
+LAWS = (
+    "tests/test_delivery.py",
+    "tests/test_order.py",
+    "tests/test_laws.py",
+    "tests/test_restoring.py",
+)
 LONGEST = 1800
 """Seconds that the tests of one mutant may take. A mutant that makes them hang does not survive."""
 

@@ -2,11 +2,12 @@
 `python -m tests.soak --minutes 30`.
 
 Every property test runs repeatedly, each time with other histories, which are longer than those of
-`make test`. At the same time, mutants are tested in random order. The exit code is 1 if a law fails
-or a mutant survives. The counts are printed at the end.
+`make test`; each round has the next seed. At the same time, mutants are tested in random order. The
+exit code is 1 if a law fails or a mutant survives. The counts are printed at the end.
 """
 
 import argparse
+import itertools
 import os
 import random
 import signal
@@ -50,17 +51,21 @@ def main(given: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**9), help="of round one")
     parser.add_argument("tests", nargs="*", default=["tests"], help="files or folders of tests")
     asked = parser.parse_args(given)
     begun = time.monotonic()
+    seeds = itertools.count(asked.seed)
     with counted() as counts, mutants_beside() as killers:
         soak = Soak(asked.minutes * 60)
         code: int = pytest.ExitCode.OK
         while code == pytest.ExitCode.OK and not soak.over:
-            code = pytest.main(["-x", "-q", *LAWS, *asked.tests], plugins=[soak])
+            seed = f"--hypothesis-seed={next(seeds)}"
+            code = pytest.main(["-x", "-q", seed, *LAWS, *asked.tests], plugins=[soak])
         tried = mutants.read(killers)
     survivors = [name for name, by in tried.items() if by == mutants.SURVIVES]
-    print(f"\nhistories: {counts['histories']:,}")
+    print(f"\nseeds: {asked.seed} to {next(seeds) - 1}")
+    print(f"histories: {counts['histories']:,}")
     print(f"moments compared: {counts['moments']:,}")
     print(f"mutants: {len(tried)}, of which {len(survivors)} survive")
     print(f"seconds: {time.monotonic() - begun:.0f}")

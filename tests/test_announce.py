@@ -28,23 +28,14 @@ from stream_backup.capture.mapping import require_announcing
 from stream_backup.capture.point import _within
 from stream_backup.capture.state import State
 from stream_backup.capture.stream import switch_on
+from stream_backup.core.announcement import announcement, hours_of_put, is_late
 from stream_backup.core.as_of import item_at
 from stream_backup.core.change import Change
 from stream_backup.core.item import encode
 from stream_backup.core.moment import iso
 from stream_backup.core.records import ReaderKind, Stream
 from stream_backup.core.stamp import Stamp
-from stream_backup.core.time_rule import (
-    BUDGET,
-    LATE,
-    NEVER,
-    NORMAL,
-    SKEW,
-    Lateness,
-    announcement,
-    hours_of_put,
-    is_late,
-)
+from stream_backup.core.time_rule import BUDGET, LATE, NEVER, NORMAL, SKEW, Lateness
 from stream_backup.core.version import Version
 from stream_backup.errors import ArchiveError, LatenessError, UsageError
 from stream_backup.verify.compare import Pair, Row, listed_equal
@@ -80,8 +71,8 @@ class Bucket(MemoryStore):
         self.now += self.looking
         return super().current(path)
 
-    def versions(self, prefix: str) -> Iterator[Version]:
-        yield from list(super().versions(prefix))
+    def versions(self, prefix: str, **how: Any) -> Iterator[Version]:
+        yield from list(super().versions(prefix, **how))
         self.listed(prefix)
 
     def archive(self) -> Archive:
@@ -416,7 +407,7 @@ def test_the_largest_announcement_of_an_hour_counts() -> None:
 def test_an_unreadable_name_is_an_error(name: str) -> None:
     """A record that nobody can read may be the one that matters."""
     archive = Bucket(NOON).archive()
-    archive.write_meta(f"late/{name}", {})
+    archive.meta.write(f"late/{name}", {})
     with pytest.raises(ArchiveError, match="not in format 1"):
         Catalog(archive).lateness(NOON)
 

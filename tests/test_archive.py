@@ -71,7 +71,7 @@ def test_histories_by_shard(archive: Archive) -> None:
     sibling = Archive(archive.store, "eu/", "UsersArchive", SCHEMA)
     for n in range(24):
         archive.put(change("x", name=str(n)))
-    archive.write_meta("runs/1", {"complete": True})
+    archive.meta.write("runs/1", {"complete": True})
     sibling.put(change("other table"))
     assert [found.name for found in archive.histories()] == names
     assert [
@@ -96,20 +96,20 @@ def test_unknown_item(archive: Archive) -> None:
 def test_delete_marker_hides_no_history(archive: Archive, backend: Backend) -> None:
     """A deletion by an operator hides neither the history nor the records under meta/."""
     archive.put(change("kept"))
-    archive.write_meta("runs/1", {"complete": False})
-    archive.write_meta("runs/1", {"complete": True})
-    archive.write_meta("runs-of-others", {})
+    archive.meta.write("runs/1", {"complete": False})
+    archive.meta.write("runs/1", {"complete": True})
+    archive.meta.write("runs-of-others", {})
     for path in (f"eu/Users/{NAME}", "eu/Users/meta/runs/1.json"):
         backend.delete(path)
     assert history(archive) == [change("kept")]
-    assert archive.read_meta("runs") == {"1": {"complete": True}}
-    assert archive.read_one_meta("runs/1") == {"complete": True}
-    assert archive.read_one_meta("runs/2") is None
+    assert archive.meta.read("runs") == {"1": {"complete": True}}
+    assert archive.meta.read_one("runs/1") == {"complete": True}
+    assert archive.meta.read_one("runs/2") is None
 
 
 def test_is_empty(archive: Archive) -> None:
     """An archive with records under meta/ and without items is empty."""
-    archive.write_meta("table", {"name": "Users"})
+    archive.meta.write("table", {"name": "Users"})
     assert archive.is_empty()
     archive.put(removal())
     assert not archive.is_empty()
@@ -166,7 +166,7 @@ def test_broken_record_is_refused(content: bytes) -> None:
     store = in_memory().store
     store.put("Users/meta/runs/1.json", content, {})
     with pytest.raises(ArchiveError, match=r"meta/runs/1\.json"):
-        Archive(store, "", "Users").read_meta("runs")
+        Archive(store, "", "Users").meta.read("runs")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
-"""Laws 3, 5, 6 and 11: hostile delivery, late records of an earlier stream, wide scans, and a
-lifecycle rule that expires old versions."""
+"""Laws 3, 5 and 6: hostile delivery, late records of an earlier stream, and wide scans."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import event, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_backup.archive.layout import Archive
@@ -18,7 +16,7 @@ from stream_backup.core.change import Change
 from stream_backup.core.item import decode
 from stream_backup.core.time_rule import NEVER
 from tests import laws
-from tests.model import DAY, KEYS, NAME, SCHEMA, VALUES, Model
+from tests.model import KEYS, NAME, SCHEMA, VALUES, Model
 from tests.process import Inline
 from tests.profiles import histories
 from tests.world import World, patched
@@ -154,81 +152,6 @@ def test_wide_scans_are_safe(
             found = item_at(history.versions, moment, floor, archive.read)
             truth = (model.at(moment) or {}).get(history.name)
             assert (found.body if found else None) == truth or (found is None and moment < seen)
-
-
-def expire(world: World, days: int) -> int:
-    """Deletes versions as NoncurrentVersionExpiration does, `days` after the next version was
-    written. Returns how many were deleted."""
-    before = world.store.s3_now() - days * DAY
-    gone = 0
-    for path, stored in world.store.objects.items():
-        if "/meta/" not in path:
-            kept = [each for each, next_ in pairwise(stored) if next_.version.written >= before]
-            gone += len(stored) - len(kept) - 1
-            world.store.objects[path] = [*kept, stored[-1]]
-    return gone
-
-
-acts = st.one_of(
-    st.tuples(st.just("write"), keys, values),
-    st.tuples(st.just("deliver"), st.integers(0, 1), st.integers(1, 5)),
-    st.tuples(st.just("break off"), st.integers(0, 1), st.integers(1, 12)),
-    st.tuples(st.just("again"), st.integers(0, 1), st.integers(1, 5)),
-    st.tuples(st.just("backfill"), st.integers(1, 2), st.just(0)),
-    st.tuples(st.just("wait"), st.sampled_from([1, 20, 3600, DAY // 2, DAY, 2 * DAY]), st.just(0)),
-)
-
-
-@histories(200)
-@given(
-    seed=st.integers(0, 10**6),
-    skew=st.sampled_from([-2, 0, 2]),
-    before=writes,
-    drawn=st.lists(acts, max_size=40),
-    days=st.integers(1, 3),
-)
-def test_expiry_changes_no_recent_restore(
-    seed: int, skew: int, before: Any, drawn: list[tuple[str, int, int]], days: int
-) -> None:
-    """Law 11: once delivery is quiet, the expiry of noncurrent versions older than N days changes
-    no restore to a moment within the last N days of an epoch."""
-    world = World(seed, s3_skew=skew)
-    running[:] = [world]
-    changed(world.model, before)
-    world.enable("function").finish()
-    stream = world.known()[0]
-    world.backfill(1).finish()
-    world.model.tick(8)
-    for act, one, two in drawn:
-        match act:
-            case "write":
-                changed(world.model, [(one, two, 0.5)])
-            case "deliver":
-                world.deliver(stream, one, two).finish()
-            case "break off":
-                process = world.deliver(stream, one, 5)
-                process.step(two)
-                process.kill()
-            case "again":
-                world.again(stream, one, two)
-            case "backfill":
-                world.backfill(one).finish()
-            case "wait":
-                world.wait(one, brink=True)
-    world.quiet()
-    world.wait(20, brink=True)
-    world.healthy = True  # by now, AWS reports nothing wrong
-    found = world.status_of()
-    assert len(found.coverage.epochs) == 1
-    recent = [
-        each
-        for each in laws.exact_moments(world, found)
-        if each[0] > world.model.now - days * DAY + 2
-    ]
-    restores = [laws.rebuilt(world.archive, *each) for each in recent]
-    gone = expire(world, days)
-    event(f"versions expired {min(gone, 5)}")
-    assert [laws.rebuilt(world.archive, *each) for each in recent] == restores
 
 
 @histories(300)

@@ -75,12 +75,14 @@ def test_quotes_of_an_etag(etag: str) -> None:
     assert parse(page(version(etag=etag))).versions[0].etag == MD5
 
 
-def test_delete_markers_are_left_out() -> None:
-    """Delete markers remove nothing from history, wherever they are in the page."""
+def test_delete_markers_say_what_they_are() -> None:
+    """Delete markers are returned in their place, and a store leaves them out for readers of the
+    history."""
     found = parse(
         page(MARKER, version(version_id="v2"), MARKER, version(version_id="v1"), MARKER)
     ).versions
-    assert [each.version_id for each in found] == ["v2", "v1"]
+    assert [each.version_id for each in found] == ["m1", "v2", "m1", "v1", "m1"]
+    assert [each.version_id for each in found if not each.marker] == ["v2", "v1"]
 
 
 def test_order_is_kept() -> None:
@@ -137,10 +139,9 @@ def test_last_page_has_no_markers() -> None:
 
 def test_page_of_markers_only() -> None:
     """A page that contains only delete markers still leads to the next page."""
-    assert parse(page(MARKER, NEXT, truncated=True)) == (
-        [],
-        {"KeyMarker": "T/a+b%2Fc", "VersionIdMarker": "v9"},
-    )
+    found = parse(page(MARKER, NEXT, truncated=True))
+    assert all(each.marker for each in found.versions)
+    assert found.markers == {"KeyMarker": "T/a+b%2Fc", "VersionIdMarker": "v9"}
 
 
 @pytest.mark.parametrize(

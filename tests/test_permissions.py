@@ -22,9 +22,10 @@ from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.core.change import Change
 from stream_backup.core.item import encode
-from stream_backup.core.key import KeySchema
-from stream_backup.core.records import Stream
+from stream_backup.core.key import KeySchema, key_hash
+from stream_backup.core.records import Run, Stream
 from stream_backup.core.stamp import Stamp
+from stream_backup.core.witness import Witness
 from tests import sam
 from tests.cli import SIMPLE, Said, Shell, Table, next_second
 from tests.servers import REGION
@@ -41,8 +42,8 @@ WRITER = ("WriteVersions", "ReadStreams", "KeepFailures", "FindFailures", "Write
 WATCHER = {
     "SeeBucket": "GetBucketVersioning",
     "FindTables": "ListObjectVersions",
-    "ListRecords": "does not permit ListObjectVersions",
-    "ReadRecords": "performing GET",
+    "ListVersions": "does not permit ListObjectVersions",
+    "ReadVersions": "performing GET",
     "WriteRecords": "performing PUT",
     "DescribeTables": "No permission to describe table orders",
     "SeeMappings": "No permission to read the event source mapping",
@@ -436,6 +437,41 @@ def test_the_watcher_needs_to_list_tables(deployed: Deployed) -> None:
     assert "No permission to describe table orders-gone" in said.splitlines()[-1]
 
 
+def test_the_watcher_needs_its_deny(deployed: Deployed) -> None:
+    """A record may have a name as long as that of an item. Only the deny keeps the watcher from
+    writing it."""
+    key = f"{PREFIX}/orders-forged/meta/{FORGED}.json"
+    assert len(key.rpartition("/")[2]) == 32
+    put = {"Bucket": deployed.stack.bucket, "Key": key, "Body": b""}
+    s3 = deployed.client(deployed.user("WatcherPolicyArn", without="NoOtherRecords"), "s3")
+    assert allowed(lambda: s3.put_object(**put))
+    s3 = deployed.client(deployed.user("WatcherPolicyArn"), "s3")
+    assert not allowed(lambda: s3.put_object(**put))
+
+
+def test_the_watcher_needs_to_put_items_in_order(deployed: Deployed) -> None:
+    """Where an old change lies on top of a newer one, the watcher puts the newer one on top again.
+    Without the permission it fails, and says so."""
+    store = deployed.cloud.aws.store(deployed.stack.bucket)
+    archive = Archive(store, f"{PREFIX}/", "orders-covered", KeySchema(SIMPLE))
+    catalog, key, now = Catalog(archive), {"id": {"S": "covered"}}, int(time.time())
+    floor = now - 3 * 24 * 3600
+    stream = Stream("2026-11-21T03:32:40.266", "arn", "", floor, False, "function", floor)
+    catalog.write_stream(stream)
+    catalog.write_run(Run("run", stream.label, floor, floor, floor + 9, True, {}))
+    catalog.write_witness(Witness(stream.label, now, now))
+    archive.put(Change(key, Stamp(floor + 5, 2, floor + 5, "modify"), encode(key)))
+    archive.put(Change(key, Stamp(floor - 5, 1, floor - 5, "insert"), encode(key)))
+    name = key_hash(key)
+    code, said = watch(deployed, deployed.user("WatcherPolicyArn", without="PutInOrder"))
+    assert code != 0
+    assert "performing PUT" in said.splitlines()[-1]
+    assert archive.current_stamp(name) == Stamp(floor - 5, 1, floor - 5, "insert", announced=True)
+    watch(deployed, deployed.user("WatcherPolicyArn"))
+    assert archive.current_stamp(name) == Stamp(floor + 5, 2, floor + 5, "modify", announced=True)
+    assert catalog.passes()
+
+
 def test_the_log_and_the_key_of_the_watcher(deployed: Deployed) -> None:
     """The watcher may write to its own log only. That its key is needed is not shown, because
     ministack encrypts without asking KMS."""
@@ -444,22 +480,17 @@ def test_the_log_and_the_key_of_the_watcher(deployed: Deployed) -> None:
     assert found["EncryptAndDecrypt"]["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
 
 
-@pytest.mark.parametrize("record", ["runs/run", "ends/label", "streams/label", "../item"])
-def test_the_watcher_can_neither_read_items_nor_forge_records(
-    deployed: Deployed, record: str
-) -> None:
-    """It writes no other kind of record and no item, reads no item, and deletes nothing."""
+FORGED = "runs/2026-11-21T03:32:40Z-abcdef"
+"""A record whose name has as many characters as that of an item."""
+
+
+@pytest.mark.parametrize("record", ["runs/run", FORGED, "ends/label", "streams/label", "../item"])
+def test_the_watcher_cannot_forge_records(deployed: Deployed, record: str) -> None:
+    """It writes no other kind of record, and no object that is not an item, and deletes nothing."""
     s3 = deployed.client(deployed.user("WatcherPolicyArn"), "s3")
-    archive = Archive(
-        deployed.cloud.aws.store(deployed.stack.bucket), f"{PREFIX}/", "orders", KeySchema(SIMPLE)
-    )
-    (item, *_) = archive.history({"id": ROWS[0]["id"]}).versions
     bucket = {"Bucket": deployed.stack.bucket}
     forged = f"{PREFIX}/orders/meta/{record}.json".replace("meta/../", "")
     assert not allowed(lambda: s3.put_object(**bucket, Key=forged, Body=b""))
-    version = {"Key": item.path, "VersionId": item.version_id}
-    assert not allowed(lambda: s3.get_object(**bucket, **version))
-    assert not allowed(lambda: s3.list_object_versions(**bucket, Prefix=f"{PREFIX}/orders/"))
     witness = f"{PREFIX}/orders/meta/witness/label.json"
     assert not allowed(lambda: s3.delete_object(**bucket, Key=witness))
 
@@ -625,6 +656,8 @@ def test_every_statement_was_taken_away_once(deployed: Deployed) -> None:
             *WATCHER,
             "ReadFailures",
             "ListTables",
+            "PutInOrder",
+            "NoOtherRecords",
             "WriteLog",
             "EncryptAndDecrypt",
         },

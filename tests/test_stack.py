@@ -129,7 +129,7 @@ def test_enable_by_the_stack(deployed: Deployed) -> None:
     assert made["State"] == "Enabled"
     again = deployed.shell.done("enable", "prod-orders", "--json").json
     assert (again["mapping"], again["was_off"]) == (said["mapping"], False)
-    assert set(deployed.archive("prod-orders").read_meta("mappings")) == {said["mapping"]}
+    assert set(deployed.archive("prod-orders").meta.read("mappings")) == {said["mapping"]}
 
     report = deployed.shell.done("backfill", "prod-orders", "--json").json
     status = deployed.shell.done("status", "prod-orders", "--json").json

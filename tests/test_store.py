@@ -166,6 +166,31 @@ def test_delete_markers_are_not_listed(backend: Backend) -> None:
     assert backend.bodies("T/") == [b"2", b"1"]
 
 
+def test_delete_markers_are_listed_on_request(backend: Backend) -> None:
+    """Whoever asks for delete markers gets them, as what they are, with the time at which they were
+    written, and above what they hide."""
+    backend.store.put("T/a", b"1", {})
+    backend.delete("T/a")
+    backend.store.put("T/b", b"1", {})
+    found = list(backend.store.versions("T/", markers=True))
+    (marker,) = (each for each in found if each.marker)
+    (hidden,) = (each for each in found if each.path == "T/a" and not each.marker)
+    assert (marker.path, marker.size, marker.etag) == ("T/a", 0, "")
+    assert 0 <= marker.written - hidden.written < 60
+    assert marker.version_id not in ("", hidden.version_id)
+
+
+def test_a_listing_begins_after_a_path(backend: Backend) -> None:
+    """A listing can begin after a path, so that a walk goes on where it stopped. The path itself
+    may be listed again."""
+    for path in ("T/a", "T/b", "T/c", "U/d"):
+        backend.store.put(path, b"1", {})
+    for after, expected in (("T/a", ["T/b", "T/c"]), ("T/b", ["T/c"]), ("T/c", [])):
+        found = [each.path for each in backend.store.versions("T/", after=after)]
+        assert [path for path in found if path > after] == expected
+        assert set(found) <= {after, *expected}
+
+
 def test_binary_bodies(backend: Backend) -> None:
     """Bodies are read back byte for byte, up to the 400 KB that an item may have."""
     body = bytes(range(256)) * 1600

@@ -12,6 +12,7 @@ import pytest
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.capture.batch import make_handler
+from stream_backup.core.key import key_hash
 from stream_backup.handler import report
 from tests import sam
 from tests.servers import REGION
@@ -90,7 +91,7 @@ def test_no_action_is_a_wildcard() -> None:
     on_all = ("dynamodb:ListTables", "cloudwatch:GetMetricStatistics")
     for policy in POLICIES:
         for statement in statements(policy):
-            assert statement["Effect"] == "Allow"
+            assert statement["Effect"] == "Allow" or statement["Sid"] == "NoOtherRecords"
             assert not [action for action in many(statement["Action"]) if "*" in action], statement[
                 "Sid"
             ]
@@ -129,20 +130,32 @@ def test_a_restorer_cannot_write_to_the_archive() -> None:
     }
 
 
-def test_the_watcher_cannot_touch_items() -> None:
-    """Of the archive, the watcher reads only records, and writes only three kinds of them."""
+def test_the_watcher_cannot_forge_records() -> None:
+    """In the archive, the watcher writes items and six kinds of records, and is denied every other
+    kind, so that it cannot claim more than it saw."""
     found = {statement["Sid"]: statement for statement in statements("WatcherPolicy")}
     on_objects = {
         sid: statement
         for sid, statement in found.items()
         if "Object" in json.dumps(statement["Action"]) and "${Path}" in json.dumps(statement)
     }
-    assert set(on_objects) == {"ReadRecords", "WriteRecords"}
-    assert on_objects["ReadRecords"]["Resource"]["Fn::Sub"][0].endswith("/${Path}*/meta/*")
-    assert [
-        resource["Fn::Sub"][0].partition("/${Path}*/meta/")[2]
+    assert set(on_objects) == {"ReadVersions", "WriteRecords", "PutInOrder"}
+    written = {
+        resource["Fn::Sub"][0].partition("/${Path}*/meta/")[2].removesuffix("/*")
         for resource in on_objects["WriteRecords"]["Resource"]
-    ] == ["witness/*", "retention/*", "outages/*"]
+    }
+    assert written == {"witness", "retention", "outages", "ordered", "walks", "late"}
+    denied = {
+        resource["Fn::Sub"].partition("*/meta/")[2].removesuffix("/*")
+        for resource in found["NoOtherRecords"]["Resource"]
+    }
+    assert found["NoOtherRecords"]["Effect"] == "Deny"
+    source = (sam.ROOT / "stream_backup/archive/catalog.py").read_text()
+    kinds = set(re.findall(r'meta\.write\(f"([a-z-]+)/', source)) | {"late", "mappings"}
+    assert written | denied == kinds
+    assert not written & denied
+    items = on_objects["PutInOrder"]["Resource"]["Fn::Sub"][0].rpartition("/")[2]
+    assert items == "?" * len(key_hash({"id": {"S": "a"}}))
 
 
 def test_nothing_that_holds_history_goes_with_the_stack() -> None:

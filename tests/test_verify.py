@@ -276,8 +276,8 @@ class Opaque(MemoryStore):
         self.read[path] += "/meta/" not in path
         return super().get(path, version_id)
 
-    def versions(self, prefix: str) -> Iterator[Version]:
-        for found in super().versions(prefix):
+    def versions(self, prefix: str, **how: Any) -> Iterator[Version]:
+        for found in super().versions(prefix, **how):
             yield found._replace(etag=digest(found.version_id.encode()))
 
 

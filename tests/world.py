@@ -5,8 +5,10 @@ Each command runs in a process that can be paused at every request while others 
 there.
 """
 
+import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from math import ceil
 from random import Random
 from types import SimpleNamespace
@@ -21,6 +23,7 @@ import restore.writer
 import stream_backup.archive.slices
 import stream_backup.aws.patience
 import stream_backup.capture.delivery
+import stream_backup.capture.failures
 import stream_backup.capture.follow
 import stream_backup.capture.shards
 import stream_backup.capture.stream
@@ -32,13 +35,20 @@ from stream_backup.archive.status import Status, status_of
 from stream_backup.archive.store import Current
 from stream_backup.aws.table import look_up
 from stream_backup.capture.batch import write_batch
+from stream_backup.capture.failures import FailedBatch, Place, waiting
 from stream_backup.capture.follow import Follower
+from stream_backup.capture.holes import lost_batches, record_holes
+from stream_backup.capture.order import Walker
+from stream_backup.capture.redrive import Redrive
+from stream_backup.capture.walks import next_walk
 from stream_backup.core.change import Change
 from stream_backup.core.records import ReaderKind, Stream
+from stream_backup.core.retention import Bound, changes, kept_since
 from stream_backup.core.version import Version
 from stream_backup.core.witness import GRACE, Evidence, watched
 from stream_backup.errors import StreamBackupError
 from stream_backup.progress import Silent
+from tests.event_source_mapping import discarded
 from tests.fake_dynamodb import FakeDynamoDB
 from tests.model import DAY, KEYS, NAME, SCHEMA, T0, VALUES, Model, StreamLife
 from tests.process import Inline, Killed, Process, Stop, pause, paused
@@ -112,6 +122,37 @@ class HostileStore(MemoryStore):
             raise OSError("the answer was lost")
 
 
+class FailuresBucket:
+    """What boto3's client for S3 does for the bucket in which Lambda keeps failed batches."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def get_paginator(self, _: str) -> Any:
+        def paginate(Bucket: str, Prefix: str) -> Any:  # noqa: N803 - boto3's names
+            assert Bucket == FAILURES
+            return [{"Contents": [{"Key": key} for key in self.objects if key.startswith(Prefix)]}]
+
+        return SimpleNamespace(paginate=paginate)
+
+    def get_object(self, Bucket: str, Key: str) -> Any:  # noqa: N803
+        pause()
+        if Key not in self.objects:
+            raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
+        return {"Body": io.BytesIO(self.objects[Key])}
+
+    def copy_object(self, Bucket: str, Key: str, CopySource: Any) -> None:  # noqa: N803
+        pause()
+        self.objects[Key] = self.objects[CopySource["Key"]]
+
+    def delete_object(self, Bucket: str, Key: str) -> None:  # noqa: N803
+        pause()
+        del self.objects[Key]
+
+
+FAILURES = "failures"
+
+
 class ReadOnce(Archive):
     """An archive that reads each version once per history, because versions never change."""
 
@@ -133,11 +174,25 @@ class ReadOnce(Archive):
 
 
 class World:
-    def __init__(self, seed: int, date_skew: float = 0.0, s3_skew: float = 0.0) -> None:
+    """`retention` and `tombstones` are the days after which lifecycle rules remove superseded
+    versions, and put a delete marker on a tombstone; None for no such rule."""
+
+    def __init__(
+        self,
+        seed: int,
+        date_skew: float = 0.0,
+        s3_skew: float = 0.0,
+        retention: int | None = None,
+        tombstones: int | None = None,
+    ) -> None:
+        self.retention, self.tombstones = retention, tombstones
+        self.expired = 0
+        self.failures = FailuresBucket()
         self.random = Random(seed)
         self.model = Model(self.random, label_skew=self.random.choice([-2, -1, 0, 0, 1, 2]))
         self.failing = 0.0
         self.watching = True
+        self.walking = retention is not None
         self.healthy = False
         self.store = HostileStore(lambda: self.model.now + s3_skew, self._fails)
         self.dynamodb = FakeDynamoDB(self.model, lambda: int(self.model.now + date_skew), pause)
@@ -258,6 +313,69 @@ class World:
             for record in records[start:]
         )
 
+    # Batches that Lambda gives up on
+
+    def give_up(self, stream: Stream, shard: int, size: int) -> None:
+        """Lambda gives up on a batch and goes on with the shard."""
+        self._forget_lost(stream)
+        life = self.life(stream.label)
+        start = self.positions.get((stream.label, shard), 0)
+        batch = [record.event for record in life.shards[shard][start : start + size]]
+        if batch:
+            content = discarded(
+                batch, f"shard-{shard}", "RetryAttemptsExhausted", 3, self.model.now
+            )
+            path = f"aws/lambda/uuid/shard-{shard}/{len(self.failures.objects)}"
+            self.failures.objects[path] = content
+            self.positions[stream.label, shard] = start + len(batch)
+
+    def failed(self) -> list[FailedBatch]:
+        return waiting(self.failures, [Place(FAILURES)])
+
+    def redrive(self) -> Process:
+        """Redrives every batch that waits, and gives up those that can never be written."""
+
+        def work() -> None:
+            record_holes(self.meta, self.failed(), int(self.model.now))
+            rules = self.retention is not None and self.tombstones is not None
+            kept = ((self.tombstones or 0) + (self.retention or 0)) * DAY if rules else None
+            for batch in self.failed():
+                clock, pool = (lambda: self.model.now), Inline(self.random)
+                redrive = Redrive(self.failures, self.archive, pool, clock, kept)
+                if not redrive.redrive(batch):
+                    redrive.give_up(batch, int(self.model.now))
+
+        return self.start("redrive", work)
+
+    # Lifecycle rules
+
+    def expire(self) -> None:
+        """S3 removes what its rules allow, or leaves some of it until later."""
+        if self.retention is None:
+            return
+        now = self.store.s3_now()
+        for path, stored in list(self.store.objects.items()):
+            newest = stored[-1]
+            old = self.tombstones is not None and newest.version.written < (
+                now - self.tombstones * DAY
+            )
+            if old and not newest.version.size and not newest.deleted and "/meta/" not in path:
+                self.store.delete(path)
+                stored = self.store.objects[path]
+            before = now - self.retention * DAY
+            kept = [
+                each
+                for each, successor in pairwise(stored)
+                if successor.version.written >= before or self.random.random() < 0.2
+            ]
+            self.expired += len(stored) - 1 - len(kept)
+            self.store.objects[path] = [*kept, stored[-1]]
+
+    def kept(self) -> Bound:
+        """How far back the bucket keeps versions, as a command finds out."""
+        now = self.dynamodb.date()
+        return kept_since(self.retention, True, self.meta.retentions(), now)
+
     # Delivery by `follow`
 
     def follow(self, stream: Stream) -> Process | None:
@@ -311,6 +429,7 @@ class World:
             self.healthy = healthy
         while self.model.now < end:
             self.model.tick(min(end - self.model.now, self.random.choice([300, 3600, 6 * 3600])))
+            self.expire()
             if self.watching:
                 self.watch()
 
@@ -375,6 +494,19 @@ class World:
             if outage:
                 self.meta.write_outage(outage)
             self.meta.write_witness(witness)
+        for retention in changes(self.retention, self.meta.retentions(), self.dynamodb.date()):
+            self.meta.write_retention(retention)
+        if self.walking and self.random.random() < 0.4:
+            self.walk()
+
+    def walk(self) -> None:
+        """The watcher goes on with its walk through the items, and often has no time for all."""
+        found = self.status_of()
+        if walk := next_walk(found):
+            end = self.random.choice([0, 1, 3, 10**6])
+            looked = iter(range(end))
+            clock, over = (lambda: self.model.now), (lambda: next(looked, None) is None)
+            Walker(self.archive, found, clock, over, self.kept).go_on(walk)
 
     def quiet(self) -> None:
         """Runs every command to its end, and delivers everything that remains in the streams."""
@@ -404,7 +536,9 @@ class World:
     def status_of(self) -> Status:
         """What is claimed now."""
         live, now = look_up(self.dynamodb, NAME)
-        return status_of(self.archive, now, live, evidence=self.evidence())
+        failed = self.failed()
+        holes = [batch.hole for batch in (*failed, *lost_batches(self.meta, failed))]
+        return status_of(self.archive, now, live, holes, self.evidence(), self.kept())
 
 
 @contextmanager
@@ -429,7 +563,11 @@ def patched(world: Callable[[], World]) -> Iterator[None]:
             restore.writer,
         ):
             patch.setattr(module, "time", clock)
-        for module in (backfill.share, stream_backup.archive.slices):
+        for module in (
+            backfill.share,
+            stream_backup.archive.slices,
+            stream_backup.capture.failures,
+        ):
             patch.setattr(module, "ThreadPoolExecutor", lambda *_, **__: Inline(world().random))
         yield
 

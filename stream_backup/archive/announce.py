@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from stream_backup.core.moment import from_iso, iso
-from stream_backup.core.time_rule import (
+from stream_backup.core.announcement import (
     NO_PERMIT,
     announcement,
     hours_between,
@@ -23,6 +22,7 @@ from stream_backup.core.time_rule import (
     timely,
     took_too_long,
 )
+from stream_backup.core.moment import from_iso, iso
 
 Result = TypeVar("Result")
 

@@ -15,6 +15,8 @@ late/HOUR/SECONDS    versions written in this hour may be this late; the name sa
 follow/LABEL         how far `follow` has read (overwritten)
 witness/LABEL        how far the watcher saw the stream being read (overwritten)
 retention/DAYS       for how long the bucket kept superseded versions, and when it did last
+ordered/BEGAN        a pass that put the versions of every item in order
+walks/KIND           how far a walk through the items has come, UNDER_WAY or ENDED (overwritten)
 tables/LABEL         the table's description, for each stream's life of the table
 """
 
@@ -26,6 +28,8 @@ from stream_backup.archive.announce import announced, record_of
 from stream_backup.core.checkpoints import FollowCheckpoint, SegmentCheckpoint
 from stream_backup.core.coverage import Stretch, stretches
 from stream_backup.core.item import digest
+from stream_backup.core.moment import iso
+from stream_backup.core.order import Ordered, Walk
 from stream_backup.core.records import (
     ClosedHole,
     End,
@@ -40,13 +44,11 @@ from stream_backup.core.records import (
 from stream_backup.core.retention import Retention
 from stream_backup.core.time_rule import Lateness
 from stream_backup.core.witness import Evidence, Witness, read_to_end
-from stream_backup.errors import foreign
 
 if TYPE_CHECKING:
     from stream_backup.archive.layout import Archive
 
 Found = TypeVar("Found")
-Source = TypeVar("Source")
 
 NOTHING: Object[str, Evidence] = {}
 """No report of AWS about any function."""
@@ -66,7 +68,7 @@ class Catalog:
 
     def write_stream(self, stream: Stream) -> None:
         """Records a stream that was enabled."""
-        self._archive.write_meta(f"streams/{stream.label}", stream.record())
+        self._archive.meta.write(f"streams/{stream.label}", stream.record())
 
     def runs(self) -> list[Run]:
         """Returns every backfill, in the order in which they were asked."""
@@ -74,7 +76,7 @@ class Catalog:
 
     def write_run(self, run: Run) -> None:
         """Records a backfill."""
-        self._archive.write_meta(f"runs/{run.name}", run.record())
+        self._archive.meta.write(f"runs/{run.name}", run.record())
 
     def outages(self) -> list[Outage]:
         """Returns every outage, by stream and time."""
@@ -82,7 +84,7 @@ class Catalog:
 
     def write_outage(self, outage: Outage) -> None:
         """Records an outage."""
-        self._archive.write_meta(f"outages/{outage.stream}-{outage.since}", outage.record())
+        self._archive.meta.write(f"outages/{outage.stream}-{outage.since}", outage.record())
 
     def mappings(self) -> list[Mapping]:
         """Returns every mapping that ever read a stream of this table, in the order in which they
@@ -92,81 +94,77 @@ class Catalog:
     def write_mapping(self, mapping: Mapping) -> None:
         """Records a mapping. When its failures bucket was replaced, batches may still wait in the
         former one, so the mapping has a record for each."""
-        kept = self._named("mappings", Mapping.of).get(mapping.uuid)
+        kept = self._archive.meta.named("mappings", Mapping.of).get(mapping.uuid)
         replaced = kept and kept.failures not in (None, mapping.failures)
         name = f"{mapping.uuid}-{mapping.failures}" if replaced else mapping.uuid
-        self._archive.write_meta(f"mappings/{name}", mapping.record())
+        self._archive.meta.write(f"mappings/{name}", mapping.record())
 
-    def lateness(self, listed: int) -> Lateness:
+    def lateness(self, listed: int, redrives: Iterable[RedriveRecord] | None = None) -> Lateness:
         """Returns how late versions may have been written. Find out what is covered first: a change
         that counts as written was announced before. `listed` is a second of AWS's clock from before
-        this call."""
+        this call; `redrives` are read unless they are given."""
         found: dict[int, int] = {}
-        for name in self._archive.meta_names("late"):
-            hour, seconds = self._parse(f"late/{name}", announced, name)
+        for name in self._archive.meta.names("late"):
+            hour, seconds = self._archive.meta.parse(f"late/{name}", announced, name)
             found[hour] = max(seconds, found.get(hour, 0))
-        redrives = self._records("redrives", RedriveRecord.of)
-        redriven = max((redrive.lateness for redrive in redrives), default=0)
-        return Lateness(found, listed, redriven)
+        known = self.redrives() if redrives is None else redrives
+        return Lateness(found, listed, max((each.lateness for each in known), default=0))
 
     def announce(self, hour: int, seconds: int) -> None:
         """Records that versions written in the hour that begins in this second may be so many
         seconds late."""
         name, record = record_of(hour, seconds)
-        self._archive.write_meta(f"late/{name}", record)
+        self._archive.meta.write(f"late/{name}", record)
+
+    def redrives(self) -> list[RedriveRecord]:
+        """Returns every redrive."""
+        return self._records("redrives", RedriveRecord.of)
 
     def write_redrive(self, redrive: RedriveRecord) -> None:
         """Records a redrive."""
-        self._archive.write_meta(f"redrives/{redrive.name}", redrive.record())
+        self._archive.meta.write(f"redrives/{redrive.name}", redrive.record())
 
     def open_holes(self) -> list[HoleRecord]:
         """Returns the failed batches that were seen and neither redriven nor given up. Closed ones
         are listed and not read."""
-        names = self._archive.meta_names("holes") - self._archive.meta_names("closed-holes")
-        found = {name: self._archive.read_one_meta(f"holes/{name}") for name in sorted(names)}
-        return [
-            self._parse(f"holes/{name}", HoleRecord.of, each)
-            for name, each in found.items()
-            if each is not None
-        ]
+        names = self._archive.meta.names("holes") - self._archive.meta.names("closed-holes")
+        found = (self._archive.meta.one(f"holes/{name}", HoleRecord.of) for name in sorted(names))
+        return [each for each in found if each is not None]
 
     def is_closed(self, bucket: str, path: str) -> bool:
         """Returns whether a failed batch was redriven or given up."""
-        return self._archive.read_one_meta(f"closed-holes/{_hole(bucket, path)}") is not None
+        return self._archive.meta.read_one(f"closed-holes/{_hole(bucket, path)}") is not None
 
     def write_holes(self, holes: Iterable[HoleRecord]) -> None:
         """Records failed batches, except those that are on record."""
         known: set[str] | None = None
         for hole in holes:
-            known = self._archive.meta_names("holes") if known is None else known
+            known = self._archive.meta.names("holes") if known is None else known
             if (name := _hole(hole.bucket, hole.path)) not in known:
-                self._archive.write_meta(f"holes/{name}", hole.record())
+                self._archive.meta.write(f"holes/{name}", hole.record())
 
     def close_hole(self, closed: ClosedHole) -> None:
         """Records that a failed batch is no hole any more, whether or not it is on record."""
         name = _hole(closed.bucket, closed.path)
-        self._archive.write_meta(f"closed-holes/{name}", closed.record())
+        self._archive.meta.write(f"closed-holes/{name}", closed.record())
 
     def recorded_ends(self) -> dict[str, End]:
         """Returns, by label, the last second in which each stream that ended was certainly on."""
-        return self._named("ends", End.of)
+        return self._archive.meta.named("ends", End.of)
 
     def write_end(self, label: str, end: End) -> None:
         """Records the end of the stream of this label."""
-        self._archive.write_meta(f"ends/{label}", end.record())
+        self._archive.meta.write(f"ends/{label}", end.record())
 
     def ends(self, evidence: Object[str, Evidence] = NOTHING) -> dict[str, End]:
         """Returns, by label, the last exact moment of each stream that ended, no later than it has
         certainly been read. `evidence` is what AWS reports about the functions that read them."""
         found = self.recorded_ends()
-        streams = [stream for stream in self.streams() if stream.label in found]
-        read = {
-            stream.label: self.as_far_as_read(
-                stream, found[stream.label], evidence.get(stream.label)
-            )
-            for stream in streams
+        return found | {
+            each.label: self.as_far_as_read(each, found[each.label], evidence.get(each.label))
+            for each in self.streams()
+            if each.label in found
         }
-        return found | read
 
     def as_far_as_read(self, stream: Stream, end: End, evidence: Evidence | None = None) -> End:
         """Returns the last exact moment of a stream that was on until `end`."""
@@ -185,35 +183,31 @@ class Catalog:
 
     def follow_checkpoint(self, label: str) -> FollowCheckpoint | None:
         """Returns how far `follow` has read the stream of this label, None when it never did."""
-        name = f"follow/{label}"
-        found = self._archive.read_one_meta(name)
-        return None if found is None else self._parse(name, FollowCheckpoint.of, found)
+        return self._archive.meta.one(f"follow/{label}", FollowCheckpoint.of)
 
     def write_follow_checkpoint(self, label: str, checkpoint: FollowCheckpoint) -> None:
         """Stores how far `follow` has read the stream of this label."""
-        self._archive.write_meta(f"follow/{label}", checkpoint.record())
+        self._archive.meta.write(f"follow/{label}", checkpoint.record())
 
     def segment_checkpoints(self, run: str) -> dict[int, SegmentCheckpoint]:
         """Returns, by number, how far the segments of a backfill have been scanned."""
-        found = self._named(f"segments/{run}", SegmentCheckpoint.of)
+        found = self._archive.meta.named(f"segments/{run}", SegmentCheckpoint.of)
         return {int(number): checkpoint for number, checkpoint in found.items()}
 
     def write_segment_checkpoint(
         self, run: str, number: int, checkpoint: SegmentCheckpoint
     ) -> None:
         """Stores how far a segment of a backfill has been scanned."""
-        self._archive.write_meta(f"segments/{run}/{number}", checkpoint.record())
+        self._archive.meta.write(f"segments/{run}/{number}", checkpoint.record())
 
     def witness(self, label: str) -> Witness | None:
         """Returns how far the watcher saw the stream of this label being read, None when it never
         looked at it."""
-        name = f"witness/{label}"
-        found = self._archive.read_one_meta(name)
-        return None if found is None else self._parse(name, Witness.of, found)
+        return self._archive.meta.one(f"witness/{label}", Witness.of)
 
     def write_witness(self, witness: Witness) -> None:
         """Records how far a stream has certainly been read."""
-        self._archive.write_meta(f"witness/{witness.stream}", witness.record())
+        self._archive.meta.write(f"witness/{witness.stream}", witness.record())
 
     def retentions(self) -> list[Retention]:
         """Returns every retention of superseded versions that was ever seen."""
@@ -221,39 +215,45 @@ class Catalog:
 
     def write_retention(self, retention: Retention) -> None:
         """Records for how long the bucket keeps superseded versions."""
-        self._archive.write_meta(f"retention/{retention.days}", retention.record())
+        self._archive.meta.write(f"retention/{retention.days}", retention.record())
+
+    def passes(self) -> list[Ordered]:
+        """Returns every pass that put the versions of every item in order."""
+        return self._records("ordered", Ordered.of)
+
+    def write_pass(self, ordered: Ordered) -> None:
+        """Records a pass."""
+        self._archive.meta.write(f"ordered/{iso(ordered.began)}", ordered.record())
+
+    def walks(self) -> dict[str, Walk]:
+        """Returns the walks through the items by kind: UNDER_WAY and ENDED."""
+        return self._archive.meta.named("walks", Walk.of)
+
+    def write_walk(self, kind: str, walk: Walk) -> None:
+        """Records how far a walk has come."""
+        self._archive.meta.write(f"walks/{kind}", walk.record())
 
     def description(self, label: str | None = None) -> TableDescription | None:
         """Returns the table as it was described while the stream of this label was on; without a
         label, as it was described last."""
-        found = self._named("tables", TableDescription.of)
+        found = self._archive.meta.named("tables", TableDescription.of)
         if label is None and found:
             label = max(found)
         return found.get(label or "")
 
     def descriptions(self) -> list[TableDescription]:
         """Returns the table's descriptions, one for each stream, in order of time."""
-        return [each for _, each in sorted(self._named("tables", TableDescription.of).items())]
+        return [
+            each
+            for _, each in sorted(self._archive.meta.named("tables", TableDescription.of).items())
+        ]
 
     def write_description(self, label: str, description: TableDescription) -> None:
         """Stores the table's description for the stream of this label."""
-        self._archive.write_meta(f"tables/{label}", description.record())
+        self._archive.meta.write(f"tables/{label}", description.record())
 
     def _records(self, under: str, of: Callable[[dict[str, Any]], Found]) -> list[Found]:
-        return list(self._named(under, of).values())
-
-    def _named(self, under: str, of: Callable[[dict[str, Any]], Found]) -> dict[str, Found]:
-        found = self._archive.read_meta(under)
-        return {name: self._parse(f"{under}/{name}", of, each) for name, each in found.items()}
-
-    def _parse(self, name: str, of: Callable[[Source], Found], record: Source) -> Found:
-        try:
-            return of(record)
-        except KeyError as error:
-            missing = ValueError(f"it has no {error.args[0]!r}")
-            raise foreign(f"{self._archive.root}meta/{name}.json", missing) from error
-        except (TypeError, ValueError) as error:
-            raise foreign(f"{self._archive.root}meta/{name}.json", error) from error
+        return list(self._archive.meta.named(under, of).values())
 
 
 def _hole(bucket: str, path: str) -> str:

@@ -4,7 +4,6 @@
 [PREFIX/]TABLE/meta/…    the catalog of the archive; the name does not begin with a hex digit
 """
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from stream_backup.archive.announce import Announcer
 from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.meta import Meta
 from stream_backup.archive.store import ConflictError, ObjectStore
 from stream_backup.core.as_of import item_at
 from stream_backup.core.change import Change
@@ -31,7 +31,8 @@ _ATTEMPTS = 20
 
 
 class History(NamedTuple):
-    """The versions of one item as listed, newest written first. `name` is the hash of its key."""
+    """The versions of one item as listed, newest written first. `name` is the hash of its key.
+    Delete markers are among them only where they were asked for."""
 
     name: str
     versions: tuple[Version, ...]
@@ -66,6 +67,7 @@ class Archive:
         self.table = table
         self.schema = schema
         self.root = f"{prefix}{table}/"
+        self.meta = Meta(store, self.root)
         self.announcer = Announcer(Catalog(self).announce, clock)
 
     def object_of(self, change: Change) -> Object:
@@ -103,10 +105,14 @@ class Archive:
                 return True
         return True
 
-    def histories(self, shard: str = "") -> Iterator[History]:
-        """Yields the histories whose name begins with `shard`, in order of name. Other objects
-        under the prefix are skipped."""
-        versions = self.store.versions(self.root + shard)
+    def histories(
+        self, shard: str = "", *, after: str = "", markers: bool = False
+    ) -> Iterator[History]:
+        """Yields the histories whose name begins with `shard`, in order of name, from the one that
+        follows the name `after`. Other objects under the prefix are skipped, and so are delete
+        markers unless `markers`."""
+        path_after = self.root + after if after else ""
+        versions = self.store.versions(self.root + shard, after=path_after, markers=markers)
         for path, group in groupby(versions, attrgetter("path")):
             name = path[len(self.root) :]
             if _NAME.fullmatch(name):
@@ -183,46 +189,6 @@ class Archive:
             else:
                 needed |= put(at, self.store.replace, path, payload, metadata, current.etag)
         raise ConflictError(f"{path} keeps changing")
-
-    def write_meta(self, name: str, content: dict[str, Any]) -> None:
-        """Writes the JSON object `content` to `meta/NAME.json`. The previous content is kept as an
-        older version."""
-        payload = json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
-        self.store.put(f"{self.root}meta/{name}.json", payload, {"format": "1"})
-
-    def read_meta(self, under: str) -> dict[str, dict[str, Any]]:
-        """Returns the JSON objects in `meta/UNDER/` by name, without `.json`. Each is the newest
-        version, even under a delete marker. Raises ArchiveError when one is not a JSON object."""
-        start = f"{self.root}meta/{under}/"
-        by_path = groupby(self.store.versions(start), attrgetter("path"))
-        return {
-            path[len(start) :].removesuffix(".json"): self._read_json(next(group))
-            for path, group in by_path
-        }
-
-    def meta_names(self, under: str) -> set[str]:
-        """Returns the names of the JSON objects in `meta/UNDER/`, without `.json`, from a listing
-        alone."""
-        start = f"{self.root}meta/{under}/"
-        every = self.store.versions(start)
-        return {version.path[len(start) :].removesuffix(".json") for version in every}
-
-    def read_one_meta(self, name: str) -> dict[str, Any] | None:
-        """Returns the JSON object in the newest version of `meta/NAME.json`, None when there is no
-        version. It takes one LIST and one GET, however many versions there are. Raises ArchiveError
-        when it is not a JSON object."""
-        newest = next(self.store.versions(f"{self.root}meta/{name}.json"), None)
-        return self._read_json(newest) if newest else None
-
-    def _read_json(self, version: Version) -> dict[str, Any]:
-        payload, _ = self.store.get(version.path, version.version_id)
-        try:
-            found = json.loads(payload)
-            if not isinstance(found, dict):
-                raise ValueError("it is not a JSON object")
-        except ValueError as error:
-            raise foreign(version.path, error) from error
-        return found
 
     def is_empty(self) -> bool:
         """Returns whether the archive has no version of any item. It takes one LIST, because names

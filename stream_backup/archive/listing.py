@@ -33,16 +33,16 @@ class Page(NamedTuple):
     """One page of a listing of versions."""
 
     versions: list[Version]
+    """Delete markers too."""
+
     markers: dict[str, str]
     """The arguments of the request for the next page, empty on the last page."""
 
 
 def parse(body: bytes) -> Page:
-    """Returns the page in a ListObjectVersions response, with its versions in the same order.
-
-    Delete markers are left out, because they do not remove anything from the history. Raises what
-    `parse_any` raises, and UnicodeDecodeError when `body` is not UTF-8.
-    """
+    """Returns the page in a ListObjectVersions response, with its versions and delete markers in
+    the same order. Raises what `parse_any` raises, and UnicodeDecodeError when `body` is not
+    UTF-8."""
     text = body.decode()
     first, last = text.find("<Version>"), text.rfind("</Version>") + len("</Version>")
     found = _ENTRY.findall(text)
@@ -75,14 +75,16 @@ def parse_any(body: bytes) -> Page:
 
     def end(name: str) -> None:
         nonlocal fields
-        if name == "Version":
+        if name in ("Version", "DeleteMarker"):
+            marker = name == "DeleteMarker"
             versions.append(
                 Version(
                     path=fields["Key"],
                     version_id=fields["VersionId"],
                     written=_seconds(fields["LastModified"]),
-                    size=int(fields["Size"]),
-                    etag=fields["ETag"].strip('"'),
+                    size=0 if marker else int(fields["Size"]),
+                    etag="" if marker else fields["ETag"].strip('"'),
+                    marker=marker,
                 )
             )
         if name in ("Version", "DeleteMarker"):

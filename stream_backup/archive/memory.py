@@ -71,19 +71,24 @@ class MemoryStore:
         self.requests["head"] += 1
         return self._find(path, version_id).metadata
 
-    def versions(self, prefix: str) -> Iterator[Version]:
+    def versions(self, prefix: str, *, after: str = "", markers: bool = False) -> Iterator[Version]:
         """Yields every version under `prefix`, in order of path, and the newest written first for
-        each path. Delete markers are left out."""
+        each path. Paths up to and including `after` are left out, and delete markers are unless
+        `markers`."""
         self.requests["list"] += 1
         for path in sorted(path for path in self.objects if path.startswith(prefix)):
+            if path <= after:
+                continue
             yield from (
-                stored.version for stored in reversed(self.objects[path]) if not stored.deleted
+                stored.version
+                for stored in reversed(self.objects[path])
+                if markers or not stored.deleted
             )
 
     def delete(self, path: str) -> None:
         """Adds a delete marker as the current version, as `aws s3 rm` does in a versioned
         bucket."""
-        marker = Version(path, str(next(self._ids)), int(self._clock()), 0, "")
+        marker = Version(path, str(next(self._ids)), int(self._clock()), 0, "", marker=True)
         self.objects.setdefault(path, []).append(_Stored(marker, b"", {}, deleted=True))
 
     def _write(

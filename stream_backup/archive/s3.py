@@ -118,19 +118,19 @@ class S3Store:
         found = obstore.get(self._objects, path, options={"version": version_id, "head": True})
         return _text(found.attributes)
 
-    def versions(self, prefix: str) -> Iterator[Version]:
+    def versions(self, prefix: str, *, after: str = "", markers: bool = False) -> Iterator[Version]:
         """Yields every version under `prefix` in the order of S3's listing: by path, and the newest
-        written first for each path. Delete markers are left out."""
-        markers: dict[str, str] = {}
+        written first for each path. Paths up to `after` are left out, and delete markers are unless
+        `markers`."""
+        following = {"KeyMarker": after} if after else {}
         while True:
             self.requests["list"] += 1
-            page = self._client.list_object_versions(Bucket=self.bucket, Prefix=prefix, **markers)[
-                listing.PAGE
-            ]
-            yield from page.versions
+            request = {"Bucket": self.bucket, "Prefix": prefix} | following
+            page = self._client.list_object_versions(**request)[listing.PAGE]
+            yield from (each for each in page.versions if markers or not each.marker)
             if not page.markers:
                 return
-            markers = page.markers
+            following = page.markers
 
     def _put(self, path: str, payload: bytes, metadata: Mapping[str, str], mode: "PutMode") -> None:
         attributes = cast("Attributes", metadata)

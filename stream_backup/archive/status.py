@@ -8,7 +8,7 @@ that the restore can be resumed.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import nlargest
 
 from stream_backup.archive.catalog import NOTHING, Catalog
@@ -16,6 +16,7 @@ from stream_backup.archive.layout import Archive, Stat
 from stream_backup.core.checkpoints import FollowCheckpoint
 from stream_backup.core.coverage import Coverage, Epoch, Hole, Stretch, epochs, stretches
 from stream_backup.core.moment import from_iso
+from stream_backup.core.order import Walk, disorders
 from stream_backup.core.records import End, Live, Outage, Run, Stream
 from stream_backup.core.retention import ALL, Bound
 from stream_backup.core.time_rule import NEVER, Lateness, first_stamp, latest_stamp, seen_on
@@ -32,7 +33,7 @@ _WITNESSES = 10_000
 class Status:
     """`checkpoint` is that of the newest stream, where `follow` reads it; `now` is AWS's clock.
     `lateness` is how late versions may have been written, by the bound that holds for every
-    stream."""
+    stream; `walks` are what the watcher found in the items."""
 
     coverage: Coverage
     streams: list[Stream]
@@ -42,6 +43,7 @@ class Status:
     checkpoint: FollowCheckpoint | None
     now: int
     lateness: Lateness = Lateness()  # noqa: RUF009 - it is frozen
+    walks: Mapping[str, Walk] = field(default_factory=dict)
 
     @property
     def stream(self) -> Stream | None:
@@ -91,6 +93,8 @@ def status_of(
     the functions that read its streams, by label; `kept` is how far back the bucket keeps
     versions."""
     catalog = Catalog(archive)
+    # Before what they put in order, so that no pass is believed to have come after it.
+    passes, walks = catalog.passes(), catalog.walks()
     streams, runs, outages = catalog.streams(), catalog.runs(), catalog.outages()
     ends = catalog.ends(evidence)
     newest = streams[-1] if streams else None
@@ -114,10 +118,14 @@ def status_of(
             reported = evidence.get(newest.label)
             ends[newest.label] = catalog.as_far_as_read(newest, end, reported)
     pieces = stretches(streams, ends, outages)
-    coverage = Coverage(tuple(epochs(pieces, runs)), witness, tuple(holes), kept)
     # After everything that says what is covered: what was counted as written was announced before.
-    lateness = catalog.lateness(now)
-    return Status(coverage, streams, runs, outages, pieces, checkpoint, now, lateness)
+    redrives = catalog.redrives()
+    lateness = catalog.lateness(now, redrives)
+    found = tuple(epochs(pieces, runs))
+    causes = (runs, redrives, lateness.announced)
+    wrong = disorders(found, streams, *causes, passes, walks.values())
+    coverage = Coverage(found, witness, tuple(holes), kept, tuple(wrong))
+    return Status(coverage, streams, runs, outages, pieces, checkpoint, now, lateness, walks)
 
 
 def unrecorded_end(archive: Archive, stream: Stream, live: Live, now: int) -> End:

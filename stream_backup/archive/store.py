@@ -56,6 +56,7 @@ class ObjectStore(Protocol):
     def stat(self, path: str, version_id: str) -> Mapping[str, str]:
         """Returns the user metadata of one version."""
 
-    def versions(self, prefix: str) -> Iterator[Version]:
+    def versions(self, prefix: str, *, after: str = "", markers: bool = False) -> Iterator[Version]:
         """Yields every version under `prefix`, in order of path, and the newest written first for
-        each path. Delete markers are left out."""
+        each path. Paths up to and including `after` may be left out. Delete markers are left out
+        unless `markers`."""

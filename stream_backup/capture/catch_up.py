@@ -2,7 +2,7 @@
 it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from botocore.exceptions import ClientError
@@ -13,6 +13,7 @@ from stream_backup.capture.batch import make_handler
 from stream_backup.capture.follow import POLL, Follower
 from stream_backup.capture.shards import is_gone
 from stream_backup.capture.state import State, state_of
+from stream_backup.capture.walks import go_on, next_walk
 from stream_backup.core.moment import iso
 from stream_backup.core.records import Outage, Stream
 from stream_backup.core.time_rule import RETENTION
@@ -22,6 +23,9 @@ from stream_backup.progress import Progress
 TRIES = 6
 """Failures in a row of the same batch after which `--once` stops; the checkpoint stays before that
 batch."""
+
+EVERY, WALK = 300.0, 5.0
+"""Seconds between two parts of a walk through the items, and for which one lasts."""
 
 PATIENCE = 60
 """Seconds to wait for a reader that makes no progress."""
@@ -62,9 +66,28 @@ def read_older(connection: Connection, table: str, progress: Progress) -> None:
                 progress.note(f"The rest of the stream of {stream.label} cannot be read: {error}")
 
 
-def read(follower: Follower, *, once: bool) -> None:
+def keeper(connection: Connection, table: str, progress: Progress) -> Callable[[], None]:
+    """Returns what `read` calls between two rounds. Every few minutes it goes on with a walk
+    through the items, as the watcher does. When it fails, it says so, and the stream is read on."""
+    begun: list[float] = []
+
+    def walk() -> None:
+        if begun and time.monotonic() - begun[-1] < EVERY:
+            return
+        begun[:] = [time.monotonic()]
+        try:
+            status = state_of(connection, table).status
+            if found := next_walk(status):
+                go_on(connection, connection.archive(table), status, found, WALK)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the stream must be read
+            progress.note(f"The items of the archive could not be looked at: {error}")
+
+    return walk
+
+
+def read(follower: Follower, *, once: bool, between: Callable[[], None] = lambda: None) -> None:
     """Reads while the stream is on; with `once` until it has caught up with the moment this was
-    called.
+    called. Calls `between` after each round.
 
     Raises UsageError when the stream is gone or in another Region, and IncompleteError when the
     same batch fails repeatedly.
@@ -77,7 +100,7 @@ def read(follower: Follower, *, once: bool) -> None:
                 f"Reading the stream of {table} from {iso(follower.caught_up)}"
                 f"{'.' if once else '. Press Ctrl-C to stop.'}"
             )
-            _read(follower, once=once)
+            _read(follower, once=once, between=between)
         finally:
             if follower.started:
                 progress.note(
@@ -147,7 +170,7 @@ def _while_it_exists(follower: Follower) -> Iterator[None]:
         ) from error
 
 
-def _read(follower: Follower, *, once: bool) -> None:
+def _read(follower: Follower, *, once: bool, between: Callable[[], None]) -> None:
     try:
         with follower.progress.task("follow", "changes") as task:
             while not follower.drained and not (once and follower.caught_up >= follower.started):
@@ -155,6 +178,7 @@ def _read(follower: Follower, *, once: bool) -> None:
                 busy = follower.round()
                 task.advance(follower.changes - before)
                 follower.checkpoint(running=True)
+                between()
                 if once and follower.stuck >= TRIES:
                     raise IncompleteError(
                         f"A batch failed {follower.stuck} times in a row. "

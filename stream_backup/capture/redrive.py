@@ -60,6 +60,7 @@ class Redrive:
     reasserted: int = 0
     kept: list[tuple[FailedBatch, str]] = field(default_factory=list)
     _name: str = ""
+    _began: int = 0
 
     def redrive(self, batch: FailedBatch) -> bool:
         """Writes every change of the batch that can be written, and moves the batch aside if that
@@ -78,12 +79,13 @@ class Redrive:
         until = int(self.clock()) + LONGEST
         records, reasons = self._safe(*self._parse(found), until)
         if records:
+            self._record(until)  # Until this is over, older versions may cover newer ones.
             self._write(records, until)
         if reasons:
             count = f"{len(reasons)} of {len(found)} records cannot be written"
             return self._keep(batch, f"{count}: {reasons[0]}")
         self.batches += 1
-        self._record()
+        self._record(int(self.clock()))
         self._move(batch, DONE)
         return True
 
@@ -153,13 +155,14 @@ class Redrive:
         self.kept.append((batch, reason))
         return False
 
-    def _record(self) -> None:
-        now = int(self.clock())
-        self._name = self._name or f"{iso(now)}-{uuid4().hex[:6]}"
+    def _record(self, last: int) -> None:
+        self._began = self._began or int(self.clock())
+        self._name = self._name or f"{iso(self._began)}-{uuid4().hex[:6]}"
         Catalog(self.archive).write_redrive(
             RedriveRecord(
                 name=self._name,
-                last=now,
+                last=last,
+                began=self._began,
                 batches=self.batches,
                 changes=self.changes,
                 reasserted=self.reasserted,

@@ -23,6 +23,7 @@ from stream_backup.capture import mapping as mappings
 from stream_backup.capture.failures import FailedBatch, is_unreadable, places, waiting
 from stream_backup.capture.holes import lost_batches, record_holes
 from stream_backup.capture.metrics import metrics_of
+from stream_backup.core.order import problems
 from stream_backup.core.records import Live, Mapping, Stream
 from stream_backup.core.retention import kept_since
 from stream_backup.core.witness import Evidence
@@ -62,6 +63,13 @@ class State:
     def now(self) -> int:
         """AWS's clock when the state was read, in epoch seconds."""
         return self.status.now
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One sentence for each thing that endangers the archive."""
+        coverage = self.status.coverage
+        walks = self.status.walks.values()
+        return tuple(problems(walks, coverage.disorders, coverage.kept, self.now))
 
     @property
     def reading(self) -> bool:

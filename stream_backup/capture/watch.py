@@ -5,15 +5,19 @@ A record says more than any metric: a function that is not called leaves no trac
 the watcher then grows old, and no restore claims a second after it.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive, History
+from stream_backup.archive.status import Status
 from stream_backup.aws.connection import Connection
 from stream_backup.capture.state import State, state_of
+from stream_backup.capture.walks import go_on, next_walk
 from stream_backup.core.key import KeySchema
+from stream_backup.core.order import Walk
 from stream_backup.core.records import Outage, Stream
 from stream_backup.core.retention import DAY, changes
 from stream_backup.core.witness import Witness, watched
@@ -25,13 +29,16 @@ class Watched:
     but at most the time since the newest stream was enabled; None for a table that is not enabled
     any more, or that was deleted more than a day ago. `witness` is the record of the newest stream,
     where a function reads it; `unseen` has one sentence for each thing that the watcher could not
-    read."""
+    read, `problems` one for each thing that endangers the archive. `status` is what the archive can
+    answer."""
 
     table: str
     age: int | None
     witness: Witness | None
     outages: tuple[Outage, ...]
     unseen: tuple[str, ...]
+    problems: tuple[str, ...]
+    status: Status
 
 
 class Unwatched(NamedTuple):
@@ -48,11 +55,15 @@ class RecordsConnection(Connection):
 
     def archive(self, table: str, schema: KeySchema | None = None) -> Archive:
         """Returns the archive of a table, which appears to hold no items."""
-        return _Records(self.store, self.location.prefix, table, schema)
+        return _Records(self.store, self.location.prefix, table, schema, self.now)
+
+    def items(self, table: str) -> Archive:
+        """Returns the archive of a table with its items, for a walk that stops in time."""
+        return super().archive(table)
 
 
 class _Records(Archive):
-    def histories(self, shard: str = "") -> Iterator[History]:  # noqa: ARG002 - an override
+    def histories(self, shard: str = "", **_: object) -> Iterator[History]:  # noqa: ARG002 - an override
         return iter(())
 
 
@@ -99,7 +110,28 @@ def watch(connection: Connection, table: str) -> Watched | None:
         age = max(0, after.now - _newest_exact(after, streams[-1]))
         if after.live is None and after.described and age >= DAY:
             age = None  # The table was deleted, and nothing is left in its stream.
-    return Watched(table, age, witness, tuple(outages), state.unseen)
+    found = (state.unseen, state.problems)
+    return Watched(table, age, witness, tuple(outages), *found, state.status)
+
+
+def walk_all(
+    connection: RecordsConnection, watched: Iterable[Watched], seconds: float
+) -> Iterator[Walk | Unwatched]:
+    """Goes on with the walks through the items of these tables for so many seconds in all, and
+    yields how far each has come. Tables in which something must be put in order come first, and
+    then those that were not looked at for the longest time."""
+    waiting = [(next_walk(each.status), each) for each in watched]
+    todo = [(walk, each) for walk, each in waiting if walk]
+    todo.sort(key=lambda pair: (pair[0].since == pair[0].began, pair[0].began))
+    end = time.monotonic() + seconds
+    for walk, each in todo:
+        if time.monotonic() >= end:
+            return
+        try:
+            archive = connection.items(each.table)
+            yield go_on(connection, archive, each.status, walk, end - time.monotonic())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other tables are walked
+            yield Unwatched(each.table, error)
 
 
 def record_retention(catalog: Catalog, state: State) -> None:

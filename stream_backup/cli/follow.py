@@ -3,7 +3,7 @@
 import click
 
 from stream_backup.aws.connection import Connection
-from stream_backup.capture.catch_up import open_follower, read, read_older
+from stream_backup.capture.catch_up import keeper, open_follower, read, read_older
 from stream_backup.cli.console import Terminal, data, say
 from stream_backup.cli.options import as_json, connected, table_argument
 from stream_backup.core.moment import iso
@@ -28,7 +28,7 @@ def follow(connection: Connection, table: str, *, once: bool, as_json: bool) -> 
     progress = Terminal()
     read_older(connection, table, progress)
     follower = open_follower(connection, table, progress)
-    read(follower, once=once)
+    read(follower, once=once, between=keeper(connection, table, progress))
     if follower.drained:
         say(f"The stream of {table} was switched off and has been read to its end.")
     if as_json:

@@ -9,12 +9,14 @@ import click
 from stream_backup.capture.failures import FailedBatch
 from stream_backup.capture.state import MappingState, State
 from stream_backup.core.moment import iso
+from stream_backup.core.order import ENDED
 
 
 def record(state: State) -> dict[str, Any]:
     """Returns the report as a JSON object."""
     status = state.status
     bounds = status.coverage.bounds
+    walk = status.walks.get(ENDED)
     last = next((run for run in reversed(status.runs) if run.complete), None)
     return {
         "table": state.table,
@@ -37,6 +39,8 @@ def record(state: State) -> dict[str, Any]:
             for epoch in status.coverage.epochs
         ],
         "gaps": list(_gaps(state)),
+        "problems": list(state.problems),
+        "last_walk": walk.record() if walk else None,
         "unseen": list(state.unseen),
         "last_backfill": last.record() if last else None,
         "unfinished_backfills": [run.name for run in status.runs if not run.complete],
@@ -49,8 +53,9 @@ def show(state: State) -> None:
     found = record(state)
     _line(f"{state.table} ({found['state']})")
     _field("exact", _exact(found))
-    if found["earliest"]:
+    if found["earliest_why"]:
         _field("", f"not earlier: {found['earliest_why']}")
+    if found["earliest"]:
         _field("", f"not later: {found['latest_why']}")
     lag = "unknown" if found["lag"] is None else f"{found['lag']} s"
     _field("behind", f"{lag}{', being followed' if found['following'] else ''}")
@@ -70,6 +75,8 @@ def show(state: State) -> None:
         _field("gap", f"after {gap['after']} until {gap['until'] or 'now'}: {gap['reason']}")
     if unfinished := found["unfinished_backfills"]:
         _field("unfinished", f"{len(unfinished)} backfill(s); run backfill again to resume")
+    for sentence in state.problems:
+        _field("problem", sentence)
     for sentence in state.unseen:
         _field("unknown", sentence)
 
@@ -83,8 +90,10 @@ def _live(state: State) -> str:
 
 
 def _exact(found: dict[str, Any]) -> str:
-    if not found["earliest"]:
+    if not found["earliest_why"]:
         return "no moment yet: no backfill was completed while its stream was on"
+    if not found["earliest"]:
+        return "no moment"
     if found["latest"] < found["earliest"]:
         return f"from {found['earliest']}, once the stream has been read that far"
     return f"from {found['earliest']} to {found['latest']}"

@@ -21,6 +21,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from stream_backup.core.moment import iso
+from stream_backup.core.order import Disorder
 from stream_backup.core.records import End, Outage, Run, Stream
 from stream_backup.core.retention import ALL, Bound
 from stream_backup.errors import CoverageError
@@ -115,12 +116,14 @@ class Coverage:
     """The exact moments of one table: its epochs in order of time, less their holes, and less what
     the bucket no longer keeps. `witness` is the last exact moment of an epoch that has no end yet:
     the second up to which the stream has certainly been read. `kept` is the earliest moment of
-    which the bucket still has every version."""
+    which the bucket still has every version that was covered in order; `disorders` are when that
+    order may have been wrong."""
 
     epochs: tuple[Epoch, ...]
     witness: Bound
     holes: tuple[Hole, ...] = ()
     kept: Bound = ALL
+    disorders: tuple[Disorder, ...] = ()
 
     @property
     def latest(self) -> int:
@@ -137,7 +140,13 @@ class Coverage:
     def start_of(self, epoch: Epoch) -> Bound:
         """Returns the first exact moment of an epoch, and why it is not earlier."""
         backfilled = Bound(epoch.start, "The first complete backfill of this epoch ended then.")
-        return max(backfilled, self.kept, key=lambda bound: bound.moment)
+        expired = [
+            each.bound
+            for each in self.disorders
+            if (each.stream, each.floor) == (epoch.stream, epoch.floor)
+            and self.kept.moment > each.since
+        ]
+        return max([backfilled, self.kept, *expired], key=lambda bound: bound.moment)
 
     def end_of(self, epoch: Epoch) -> Bound:
         """Returns the last exact moment of an epoch, and why it is not later. It is before the

@@ -77,6 +77,10 @@ class End(Record):
     TIMES: ClassVar = ("end",)
 
 
+NO_STREAM = ""
+"""The label of a backfill without a stream."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run(Record):
     """A backfill: the floor of its epoch, and the seconds between which it read the table, in the
@@ -129,8 +133,9 @@ class Mapping(Record):
 
 @dataclass(frozen=True, slots=True)
 class RedriveRecord(Record):
-    """A redrive: what it wrote. `lateness` is by how many seconds its versions may be later than a
-    stream delivers, where it did not announce that."""
+    """A redrive, recorded before it writes and after each batch: when it `began`, until when it
+    `last` wrote at the latest, and what. `lateness` is by how many seconds its versions may be
+    later than a stream delivers, where it did not announce that."""
 
     name: str
     last: int
@@ -138,8 +143,15 @@ class RedriveRecord(Record):
     changes: int
     reasserted: int
     lateness: int = 0
+    began: int = 0
 
-    TIMES: ClassVar = ("last",)
+    TIMES: ClassVar = ("last", "began")
+
+    @classmethod
+    def of(cls, record: Object[str, Any]) -> Self:
+        """Reads the record from its JSON object, which an older release wrote without a
+        beginning."""
+        return super(RedriveRecord, cls).of({"began": iso(0), **record})
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,36 @@ def oldest_kept(seconds: int, now: int) -> int:
     return now - seconds + SKEW
 
 
+def superseded_from(moment: int) -> int:
+    """Returns the earliest second, by the clock that retention is counted with, in which a version
+    can have been superseded that was written at or after `moment` of another clock."""
+    return moment - 2 * SKEW
+
+
+def in_order_from(ended: int) -> int:
+    """Returns the first moment whose version was certainly on top when it was superseded, where a
+    pass that ended at `ended` put every item in order."""
+    return ended + 2 * SKEW + 1
+
+
+def delivered_by(floor: int) -> int:
+    """Returns the last second in which a change stamped before `floor` can be written, unless its
+    writer announces it."""
+    return floor + SKEW + LATE
+
+
+def written_until(answered: int) -> int:
+    """Returns the last second in which a backfill that ended at `answered` can have written."""
+    return answered + BUDGET
+
+
+def late_hour(hour: int, seconds: int, floor: int) -> Interval | None:
+    """Returns when versions stamped before `floor` can have been written after it, where so many
+    seconds are announced for the hour that begins in this second; None when they cannot."""
+    written = Interval(max(hour - SKEW, floor), hour + HOUR + SKEW)
+    return written if hour - SKEW - seconds < floor < written.seen else None
+
+
 def failed_interval(written: int) -> Interval:
     """Returns the seconds in which the changes of a failed batch can have happened that Lambda gave
     up on at `written`: it reads no older records than a stream keeps."""
@@ -164,64 +194,14 @@ def tombstone_exists(at: int, now: int, kept: int) -> bool:
     return at - 1 - SKEW + kept > now
 
 
-def is_late(at: int, now: float) -> bool:
-    """Returns whether a PUT that starts `now` of a version stamped `at` must be announced first."""
-    return now + BUDGET - at > NORMAL
-
-
-def announcement(at: int, now: float) -> int:
-    """Returns the number of seconds to announce for such a PUT."""
-    return _rounded_up(now + BUDGET - at)
-
-
-class Permit(NamedTuple):
-    """Nothing more need be announced for a PUT of a version stamped at or after `at` that starts at
-    or after `since` and before `until`."""
-
-    at: int
-    since: float
-    until: float
-
-
-NO_PERMIT = Permit(FOREVER, FOREVER, NEVER)
-
-
-def timely(at: int, now: float) -> Permit:
-    """Returns for how long a PUT of a version stamped `at` that starts `now` is not late."""
-    return Permit(at, now, at + NORMAL - BUDGET)
-
-
-def permit(at: int, now: float) -> Permit:
-    """Returns for how long `announcement(at, now)` suffices, made for `hours_of_put(now)`."""
-    enough = at + announcement(at, now)
-    return Permit(at, now, min(enough, hours_of_put(now)[-1] + HOUR) - BUDGET)
-
-
-def hours_of_put(now: float) -> range:
-    """Returns the hours, by their first seconds, in which a PUT that starts `now` may be done."""
-    return _hours(now, now + BUDGET)
-
-
-def took_too_long(began: float, ended: float) -> bool:
-    """Returns whether a PUT took longer than it was announced for."""
-    return ended - began > BUDGET
-
-
-def late_announcement(at: int, ended: float) -> int:
-    """Returns the number of seconds to announce after a PUT that took too long, 0 for none."""
-    return _rounded_up(ended - at) if ended - at > NORMAL else 0
-
-
-def hours_between(began: float, ended: float) -> range:
-    """Returns the hours, by their first seconds, in which such a PUT may have been done."""
-    return _hours(began - SKEW, ended)
-
-
-def _hours(first: float, last: float) -> range:
+def hours_of(first: float, last: float) -> range:
+    """Returns the hours, by their first seconds, that these two seconds and those between them are
+    in."""
     return range(int(first // HOUR) * HOUR, int(last) + 1, HOUR)
 
 
-def _rounded_up(seconds: float) -> int:
+def rounded_up(seconds: float) -> int:
+    """Returns the number of seconds that is announced where so many are needed."""
     return max(LEAST, 1 << (ceil(seconds) - 1).bit_length())
 
 
@@ -258,7 +238,7 @@ class Lateness:
         written = version.written
         if written >= self.listed - SKEW:
             return NEVER
-        hours = _hours(written - SKEW, written + SKEW)
+        hours = hours_of(written - SKEW, written + SKEW)
         announced = (self.announced.get(hour, 0) for hour in hours)
         return written - SKEW - max(NORMAL, *announced)
 

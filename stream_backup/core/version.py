@@ -7,7 +7,8 @@ class Version(NamedTuple):
     """One entry of a listing. It has no metadata, so its stamp is not known.
 
     `written` is S3's time in epoch seconds, `size` is in bytes. `etag` is hex without quotes; in a
-    bucket encrypted with SSE-S3 it is the MD5 of the payload.
+    bucket encrypted with SSE-S3 it is the MD5 of the payload. A delete `marker` has no size, ETag
+    or content; readers of this format ignore it, and are given it only if they ask for it.
     """
 
     path: str
@@ -15,3 +16,4 @@ class Version(NamedTuple):
     written: int
     size: int
     etag: str
+    marker: bool = False
