@@ -18,7 +18,7 @@ OURS = $(call version,$(BIN)/python)
 FOUND = $(sort $(OURS) $(foreach each,$(SUPPORTED),$(call version,python$(each))))
 OTHERS = $(filter-out $(OURS),$(firstword $(FOUND)) $(lastword $(FOUND)))
 
-.PHONY: install demo test soak check lint-template docs fix bench clean
+.PHONY: install demo test soak check lint-template docs hashes screenshots fix bench clean
 
 install: $(INSTALLED)
 
@@ -53,6 +53,7 @@ demo: $(INSTALLED)
 PYTEST := -n 6 --dist loadscope
 
 test: $(INSTALLED) $(SAM)
+	@$(BIN)/python -m tests.browser
 	$(BIN)/pytest $(PYTEST)
 
 test-3.%: .venv-3.%/.installed $(SAM)
@@ -90,10 +91,19 @@ bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python -m bench $(BENCH)
 
+# The pictures in docs/images need a browser.
+screenshots: $(INSTALLED)
+	$(BIN)/python docs/make_screenshots.py
+
 docs: $(INSTALLED)
 	$(BIN)/python docs/make_cli_reference.py
 	$(BIN)/python docs/make_parameters.py
 	$(BIN)/python docs/make_operations.py
+
+# Writes function/*requirements.txt, with the hash of each wheel, from function/*requirements.in.
+# It asks the index that pip is configured to use.
+hashes: $(INSTALLED)
+	$(BIN)/python function/hash_wheels.py
 
 fix: $(INSTALLED)
 	$(BIN)/ruff check --fix .

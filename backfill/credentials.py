@@ -5,9 +5,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import botocore.session
 from botocore.credentials import CredentialProvider, RefreshableCredentials
+
+from stream_backup.archive.store import Attempts, once
+from stream_backup.aws.session import open_session
 
 Lent = dict[str, str | None]
 """Credentials as botocore expects them from a function that refreshes them."""
@@ -29,11 +31,14 @@ def lend(session: Any) -> Lent:
     }
 
 
-def borrowing(profile: str | None, region: str | None, ask: Callable[[], Lent]) -> Any:
-    """Returns a boto3 session that asks for its credentials when it needs them."""
+def borrowing(
+    profile: str | None, region: str | None, ask: Callable[[], Lent], attempts: Attempts = once
+) -> Any:
+    """Returns a boto3 session that asks for its credentials when it needs them, and makes requests
+    as often as `attempts` says."""
     core = botocore.session.Session(profile=profile)
     core.get_component("credential_provider").providers.insert(0, _Borrowed(ask))
-    return boto3.Session(botocore_session=core, region_name=region)
+    return open_session(profile, region, attempts, core)
 
 
 class _Borrowed(CredentialProvider):  # type: ignore[misc]  # botocore ships no types

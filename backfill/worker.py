@@ -7,6 +7,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection as Pipe
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
+from typing import NamedTuple
 
 from backfill.credentials import Lent
 from backfill.segment import Counts
@@ -17,14 +18,29 @@ from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.errors import translate
 from stream_backup.errors import StreamBackupError
 
-Clients = Callable[[Callable[[], Lent]], tuple[DynamoDB, Archive]]
-"""Opens the clients of a process, given a function that returns its parent's credentials."""
+
+class Parent(NamedTuple):
+    """What a worker asks of its parent: the credentials, and to report trouble with AWS."""
+
+    ask: Callable[[], Lent]
+    note: Callable[[str], None]
+
+
+Clients = Callable[[Parent], tuple[DynamoDB, Archive]]
+"""Opens the clients of a process."""
 
 ASKED = "credentials"
 
-Message = Counts | StreamBackupError | str | None
-"""The counts of a page, the error that ended the worker, ASKED, or None when its share has been
-scanned."""
+
+class Trouble(NamedTuple):
+    """Trouble with AWS that a worker has met, as a sentence."""
+
+    text: str
+
+
+Message = Counts | StreamBackupError | Trouble | str | None
+"""The counts of a page, the error that ended the worker, trouble that it waits for, ASKED, or None
+when its share has been scanned."""
 
 
 def work(clients: Clients, share: Share, budget: ReadBudget, parent: Pipe) -> None:
@@ -43,7 +59,8 @@ def work(clients: Clients, share: Share, budget: ReadBudget, parent: Pipe) -> No
             return answers.get()
 
     try:
-        share.scan(*clients(ask), budget, Event(), tell)
+        parts = clients(Parent(ask, lambda text: tell(Trouble(text))))
+        share.scan(*parts, budget, Event(), tell)
         tell(None)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         tell(_sendable(error))

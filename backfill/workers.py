@@ -20,7 +20,7 @@ from types import ModuleType
 from backfill.credentials import Lent
 from backfill.segment import Counts
 from backfill.share import Share
-from backfill.worker import Clients, Message, work
+from backfill.worker import Clients, Message, Trouble, work
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.errors import IncompleteError, StreamBackupError
 
@@ -47,11 +47,12 @@ def default_workers(rows: int) -> int:
 @dataclass(frozen=True, slots=True)
 class Workers:
     """`number` processes, which open their clients with `clients`; `lend` returns the credentials
-    that they ask for."""
+    that they ask for; `tell` receives the trouble with AWS that each of them waits for."""
 
     number: int
     clients: Clients
     lend: Callable[[], Lent]
+    tell: Callable[[str], None] = lambda _: None
 
     def scan(self, share: Share, budget: ReadBudget, progress: Callable[[Counts], None]) -> Counts:
         """Does what `Share.scan` does; call it from the main thread. Raises what ended a worker,
@@ -90,6 +91,8 @@ class Workers:
                         progress(counts)
                     case StreamBackupError() as error:
                         raise error
+                    case Trouble(text):
+                        self.tell(text)
                     case str():
                         lent = self.lend()
                         with suppress(BrokenPipeError):  # the worker died, which is read next

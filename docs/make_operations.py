@@ -31,6 +31,20 @@ PLAIN = {
         "FindStack",
     ): "if the command line does not name the archive, the outputs of this stack do",
     ("RestorerPolicy", "Decrypt"): "the archive is encrypted with your key",
+    ("EnablerPolicy", "SeeMappings"): "whether the function reads the stream",
+    (
+        "EnablerPolicy",
+        "FindStack",
+    ): "if the command line does not name the archive, the outputs of this stack do",
+    ("EnablerPolicy", "EncryptAndDecrypt"): "the archive is encrypted with your key",
+    ("RedriverPolicy", "ListFailures"): "which batches wait",
+    ("RedriverPolicy", "ReadFailures"): "the changes in these batches",
+    ("RedriverPolicy", "WriteVersions"): "the changes, and the records of the redrive",
+    (
+        "RedriverPolicy",
+        "FindStack",
+    ): "if the command line does not name the archive, the outputs of this stack do",
+    ("RedriverPolicy", "EncryptAndDecrypt"): "the archive is encrypted with your key",
 }
 """Reasons for statements without a comment in the template."""
 

@@ -19,7 +19,16 @@ POLICIES = {
     "WatcherPolicy": "Role of the watcher (output `WatcherPolicyArn`)",
     "BackfillPolicy": "Backfill operator (output `BackfillPolicyArn`)",
     "RestorerPolicy": "Restorer (output `RestorerPolicyArn`)",
+    "EnablerPolicy": "Whoever enables and disables tables (output `EnablerPolicyArn`)",
+    "RedriverPolicy": "Whoever redrives failed batches (output `RedriverPolicyArn`)",
 }
+
+GIVEN = {"HasKey": "KmsKeyArn", "HasTableKeys": "TableKeyArns"}
+"""Conditions of the template, and the parameters that make them true."""
+
+INTRODUCTION = """The actions and resources that each policy allows. In addition, the statements
+`OnlyThisArchive` and `OnlyTheseFailures` deny every action of S3 on a bucket of this name that
+belongs to another account."""
 
 
 def reference() -> str:
@@ -48,11 +57,12 @@ def reference() -> str:
     parts += [
         f"| `{name}` | {output['Description']} |" for name, output in found["Outputs"].items()
     ]
-    parts += ["", "## Permissions", "", "The actions and resources that each policy allows."]
+    parts += ["", "## Permissions", "", INTRODUCTION]
     for name, title in POLICIES.items():
         parts += ["", f"### {title}", "", "| statement | actions | resources |", "|---|---|---|"]
         for statement in found["Resources"][name]["Properties"]["PolicyDocument"]["Statement"]:
-            parts.append(_statement(statement))
+            if not statement.get("Sid", "").startswith("Only"):  # of buckets of another account
+                parts.append(_statement(statement))
     return "\n".join(parts) + "\n"
 
 
@@ -68,8 +78,8 @@ def _bounds(parameter: dict[str, Any]) -> str:
 def _statement(statement: dict[str, Any]) -> str:
     only = ""
     if "Fn::If" in statement:
-        _, statement, _ = statement["Fn::If"]
-        only = " (with `KmsKeyArn`)"
+        condition, statement, _ = statement["Fn::If"]
+        only = f" (with `{GIVEN[condition]}`)"
     if statement["Effect"] == "Deny":
         only += " (denied)"
     actions, resources = (

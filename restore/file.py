@@ -1,21 +1,23 @@
 """A restore into a file of DynamoDB JSON lines, as AWS's own export writes them: `{"Item":…}`, gzip
 when the name ends in `.gz`."""
 
+import errno
 import gzip
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from restore.destination import Work
+from restore.part import partial
 from restore.plan import Planner, Rebuild, Step
 from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import HashFraction, run_slices
 from stream_backup.capture.point import RestorePoint
+from stream_backup.core.visible import visible_lines
 from stream_backup.errors import UsageError
 
 STDOUT = "-"
@@ -98,30 +100,51 @@ def open_lines(name: str, *, overwrite: bool) -> Iterator[Lines]:
     """Opens the file `name`, `-` for stdout. The file appears under its name only when it is
     complete."""
     if name == STDOUT:
-        yield Lines(sys.stdout.buffer)
+        if sys.stdout is None:
+            raise UsageError("stdout is closed.", "Write to a file: --to FILE")
+        yield Lines(_Visible(sys.stdout.buffer))
         sys.stdout.buffer.flush()
         return
     path = Path(name)
     _require_writable(path, overwrite=overwrite)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        raw = part.open("wb")
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no folder {str(path.parent)!r}.", "Create it first.") from error
-    except OSError as error:
-        raise UsageError(
-            f"{name!r} cannot be written: {error.strerror}.", "Choose another file."
-        ) from error
-    try:
-        with raw:
-            if name.endswith(".gz"):
-                with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
-                    yield Lines(packed)
-            else:
-                yield Lines(raw)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with _opened(path) as raw:
+        if name.endswith(".gz"):
+            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
+                yield Lines(packed)
+        else:
+            yield Lines(raw)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with ExitStack() as stack:
+        try:
+            raw = stack.enter_context(partial(path))
+        except FileNotFoundError as error:
+            raise UsageError(
+                f"There is no folder {str(path.parent)!r}.", "Create it first."
+            ) from error
+        except OSError as error:
+            raise UsageError(
+                f"{str(path)!r} cannot be written: {error.strerror}.", "Choose another file."
+            ) from error
+        try:
+            yield raw
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                error.filename = str(path)
+            raise
+
+
+class _Visible:
+    """Lines of JSON on their way to stdout, which may be a terminal."""
+
+    def __init__(self, stream: Sink) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes, /) -> object:
+        """Writes the lines with what a terminal would obey as escapes; they mean the same."""
+        return self._stream.write(visible_lines(data.decode()).encode())
 
 
 def _require_writable(path: Path, *, overwrite: bool) -> None:

@@ -1,42 +1,57 @@
 """A restore of the live table in place: a rewind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from restore.destination import Work
+from restore.pace import Pace
 from restore.plan import Planner, Rewind, Step
+from restore.receipt import Receipt
 from restore.rewind import rewind
 from restore.spool import Spool
+from stream_backup.archive.layout import Archive
 from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import HashFraction, run_slices
 from stream_backup.capture.point import RestorePoint
-from stream_backup.errors import ArchiveError, UsageError
+from stream_backup.errors import ArchiveError, NotConfirmedError
 
 
 @dataclass(frozen=True, slots=True)
 class RewoundTable:
-    """How many rows were rewound, and how many `already` matched the moment."""
+    """How many rows were rewound, and how many `already` matched the moment. `receipt` is the name
+    of the file with what was written."""
 
     rewound: int
     already: int
     left: tuple[str, ...]
+    receipt: str | None = None
 
     def record(self) -> dict[str, Any]:
         """Returns the outcome as members of a JSON object."""
-        return {"rewound": self.rewound, "already": self.already, "left": list(self.left)}
+        return {
+            "rewound": self.rewound,
+            "already": self.already,
+            "left": list(self.left),
+            "receipt": self.receipt,
+        }
 
     def __str__(self) -> str:
-        return f"Done: {self.rewound:,} rows rewound, {self.already:,} already matched."
+        done = f"Done: {self.rewound:,} rows rewound, {self.already:,} already matched."
+        return f"{done} Receipt: {self.receipt}" if self.receipt else done
 
 
 @dataclass(frozen=True, slots=True)
 class LiveTable:
     """The table itself. `confirm` is asked once the plan is complete, with the number of rows to
-    put and to delete; None asks nobody."""
+    put and to delete; None asks nobody. `receipts` opens the receipt of the run; None writes none.
+    `rate` is a limit in rows a second."""
 
     confirm: Callable[[int, int], bool] | None
+    receipts: Callable[[], Receipt] | None = None
+    rate: float | None = None
 
     def planner(self, chosen: Selection, point: RestorePoint, *, counting: bool) -> Planner:  # noqa: ARG002
         """Returns the plan that compares the moment with the present."""
@@ -47,8 +62,8 @@ class LiveTable:
     def execute(self, work: Work, plan: Planner) -> RewoundTable:
         """Keeps the plan on disk until it is confirmed; nothing is written before it is complete.
 
-        Raises ArchiveError when a version cannot be read, and UsageError when the plan is not
-        confirmed.
+        Raises ArchiveError when a version cannot be read, and NotConfirmedError when the plan is
+        not confirmed.
         """
         spools = self._plan(work, plan)
         try:
@@ -57,21 +72,34 @@ class LiveTable:
                 raise ArchiveError(f"{first} Nothing was written.", first.hint)
             puts, deletes = (work.tally.steps[action] for action in ("put", "delete"))
             if self.confirm and not self.confirm(puts, deletes):
-                raise UsageError(
+                raise NotConfirmedError(
                     "Not confirmed; nothing was written.", "--yes rewinds without asking."
                 )
-            with work.progress.task("rewind", "rows") as task:
-
-                def tell() -> None:
-                    task.advance(1, (task.done + 1) / (puts + deletes))
-
-                steps = chain.from_iterable(spools)
-                found = rewind(work.dynamodb, plan.archive, steps, work.pool, tell)
+            return self._write(work, plan.archive, chain.from_iterable(spools), puts + deletes)
         finally:
             for spool in spools:
                 spool.close()
+
+    def _write(
+        self, work: Work, archive: Archive, steps: Iterable[Step], count: int
+    ) -> RewoundTable:
+        with ExitStack() as stack:
+            receipt = stack.enter_context(self.receipts()) if self.receipts else None
+            task = stack.enter_context(work.progress.task("rewind", "rows"))
+
+            def tell() -> None:
+                task.advance(1, (task.done + 1) / count)
+
+            try:
+                pace = Pace(self.rate, work.stop)
+                found = rewind(work.dynamodb, archive, steps, work.pool, tell, receipt, pace)
+            except BaseException:
+                if receipt and receipt.name:
+                    work.progress.note(f"Receipt of what was written: {receipt.name}")
+                raise
         left = tuple(f"{key}: {reason}" for key, reason in found.left)
-        return RewoundTable(found.done, found.already, left)
+        name = receipt.name if receipt else None
+        return RewoundTable(found.done, found.already, left, name)
 
     def _plan(self, work: Work, plan: Planner) -> list[Spool]:
         """Returns the steps that change a row, slice by slice, on disk."""

@@ -46,7 +46,8 @@ class Filled:
 class NewTable:
     """Table `name`, created from `description` when it does not exist. `identity` says which
     restore this is, so that no other restore resumes it; `rate` is a limit in items a second;
-    `stream` switches the new table's stream on."""
+    `stream` switches the new table's stream on; `warm_throughput` is what a new table takes at
+    once, in write units a second."""
 
     name: str
     description: TableDescription
@@ -54,6 +55,7 @@ class NewTable:
     rate: float | None
     overwrite: bool
     stream: bool
+    warm_throughput: int | None = None
 
     def planner(self, chosen: Selection, point: RestorePoint, *, counting: bool) -> Planner:
         """Returns the plan that reads every item as it was."""
@@ -70,6 +72,7 @@ class NewTable:
             self.identity,
             overwrite=self.overwrite,
             stream=self.stream,
+            warm_throughput=self.warm_throughput,
         )
         if target.resumed:
             done = f"{len(target.done)} of {len(slices)} parts are complete"

@@ -8,13 +8,13 @@ consumes these very steps.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from itertools import chain
 from threading import Lock
 from typing import Literal, NamedTuple, Protocol
 
+from stream_backup.archive.chunks import read_chunks
 from stream_backup.archive.layout import Archive, History, Stat
 from stream_backup.archive.reading import Reading
 from stream_backup.core.as_of import item_at
@@ -26,16 +26,6 @@ from stream_backup.errors import ArchiveError
 Action = Literal["put", "delete", "unchanged", "absent", "unknown"]
 """`unknown` is an item that has no version that old, where that does not mean that it did not
 exist."""
-
-CHUNK_ITEMS = 100
-"""Items of a slice that are planned together."""
-
-TASK = 5
-"""Items that a thread reads one after another: handing over one item costs a fifth of reading
-it."""
-
-CHUNK_BYTES = 4 * 2**20
-"""Bytes of a slice that are planned together: this bounds memory."""
 
 
 class Step(NamedTuple):
@@ -181,32 +171,14 @@ def steps(
     """Yields the steps of these histories in their order, read by `pool` a chunk at a time. A
     history with an unreadable version is counted instead."""
 
-    def plan(group: Sequence[History]) -> list[Step | ArchiveError]:
-        return [one(history) for history in group]
-
     def one(history: History) -> Step | ArchiveError:
+        tally.listed(len(history.versions))
         try:
             return planner.step(history)
         except ArchiveError as error:
             return error
 
-    for chunk in _chunks(histories):
-        tally.listed(sum(len(history.versions) for history in chunk))
-        groups = (chunk[start : start + TASK] for start in range(0, len(chunk), TASK))
-        for step in chain.from_iterable(pool.map(plan, groups)):
-            tally.planned(step)
-            if not isinstance(step, ArchiveError):
-                yield step
-
-
-def _chunks(histories: Iterable[History]) -> Iterator[Sequence[History]]:
-    chunk: list[History] = []
-    size = 0
-    for history in histories:
-        chunk.append(history)
-        size += max(version.size for version in history.versions)
-        if len(chunk) == CHUNK_ITEMS or size >= CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+    for step in read_chunks(one, histories, pool):
+        tally.planned(step)
+        if not isinstance(step, ArchiveError):
+            yield step

@@ -2,8 +2,8 @@
 be.
 
 The archive's bytes are the wire form, so they are copied into the request as they are.
-`UnprocessedItems` and throttling are retried with backoff for as long as anything is still written,
-and for PATIENCE seconds more.
+`UnprocessedItems` are sent again with backoff for as long as anything is still written, and for
+PATIENCE seconds more.
 """
 
 import json
@@ -11,12 +11,14 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from threading import Event, Lock
+from threading import Event
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from restore.pace import Pace
 from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.errors import is_transient
 from stream_backup.core.item import Item
 from stream_backup.core.key import KeySchema
 
@@ -25,13 +27,6 @@ BATCH = 25
 
 PATIENCE = 600.0
 LONGEST_PAUSE = 5.0
-
-_THROTTLED = {
-    "ProvisionedThroughputExceededException",
-    "ThrottlingException",
-    "RequestLimitExceeded",
-    "InternalServerError",
-}
 
 
 class Failure(NamedTuple):
@@ -56,8 +51,10 @@ class BatchWriter:
     rate: float | None = None
     patience: float = PATIENCE
     stop: Event = field(default_factory=Event)
-    _free_at: float = 0.0
-    _lock: Lock = field(default_factory=Lock)
+    _pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pace = Pace(self.rate, self.stop)
 
     def put(self, bodies: Iterable[bytes]) -> list[Failure]:
         """Puts items given as canonical JSON; returns those that could not be written."""
@@ -75,7 +72,7 @@ class BatchWriter:
         return failures
 
     def _write_batch(self, batch: list[bytes]) -> list[Failure]:
-        self._wait_turn(len(batch))
+        self._pace.wait(len(batch))
         pause, give_up = 0.05, time.monotonic() + self.patience
         while batch and not self.stop.is_set():
             try:
@@ -87,7 +84,7 @@ class BatchWriter:
                     return [
                         failure for request in batch for failure in self._write_batch([request])
                     ]
-                if code not in _THROTTLED:
+                if not is_transient(error):
                     return [Failure(request, reason) for request in batch]
                 left = batch
             if len(left) < len(batch):
@@ -109,13 +106,3 @@ class BatchWriter:
             json.dumps(request).encode()
             for request in answer.get("UnprocessedItems", {}).get(self.table, [])
         ]
-
-    def _wait_turn(self, items: int) -> None:
-        if not self.rate:
-            return
-        with self._lock:
-            now = time.monotonic()
-            wait = self._free_at - now
-            self._free_at = max(self._free_at, now) + items / self.rate
-        if wait > 0:
-            self.stop.wait(wait)

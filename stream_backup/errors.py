@@ -2,7 +2,9 @@
 
     StreamBackupError          1   an unexpected error
     ├── UsageError             2   invalid input: a missing table, a malformed key
+    │   └── NotConfirmedError  2   a question was answered with no
     ├── IncompleteError        3   some items could not be written
+    │   └── UnavailableError   3   AWS was busy or out of reach for longer than a command waits
     ├── CoverageError          4   the moment cannot be restored exactly
     ├── ArchiveError           5   the archive is unreadable or inconsistent
     │   └── LatenessError      5   a version is later than its writer announced
@@ -30,10 +32,24 @@ class UsageError(StreamBackupError):
     exit_code = 2
 
 
+class NotConfirmedError(UsageError):
+    """A question was answered with no, or not at all."""
+
+
 class IncompleteError(StreamBackupError):
     """The work was not completed, for example because some items could not be written."""
 
     exit_code = 3
+
+
+class UnavailableError(IncompleteError):
+    """AWS refused a request, failed, or was out of reach, and the command does not wait any
+    longer. The same cause has the same exit code in every command."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(
+            message, hint or "Nothing was lost. Run the same command again later to resume."
+        )
 
 
 class CoverageError(StreamBackupError):

@@ -1,5 +1,7 @@
 """The Lambda function: writes a batch of a DynamoDB stream to the archive named by
-`STREAM_BACKUP_ARCHIVE`, in the Region `STREAM_BACKUP_REGION` where that is not the function's own.
+`STREAM_BACKUP_ARCHIVE`, in the Region `STREAM_BACKUP_REGION` where that is not the function's own,
+at the endpoint `STREAM_BACKUP_S3_ENDPOINT`. The template sets the endpoint, because its host name
+depends on the partition (`amazonaws.com.cn` in China).
 
 It answers with partial-batch responses (AWS Lambda Developer Guide, "Configuring partial batch
 response with DynamoDB and Lambda"): the event source mapping continues from the first record that
@@ -22,7 +24,7 @@ from stream_backup.archive.s3 import S3Store, open_objects
 from stream_backup.capture.batch import BatchOutcome, Handler, make_handler
 from stream_backup.core.change import table_of
 from stream_backup.errors import RecordError, UsageError
-from stream_backup.settings import ARCHIVE, REGION
+from stream_backup.settings import ARCHIVE, REGION, S3_ENDPOINT
 
 logger = Logger(service="stream-backup", stream=sys.stderr)
 metrics = Metrics(namespace="StreamBackup", service="stream-backup")
@@ -35,7 +37,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         raise UsageError(
             f"{ARCHIVE} is not set.", f"Set it like {ARCHIVE}=s3://my-backups/production."
         )
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", S3_ENDPOINT)
+    endpoint = next((found for name in names if (found := os.environ.get(name))), None)
     return _handler_of(os.environ[ARCHIVE], os.environ.get(REGION), endpoint)(event, context)
 
 

@@ -22,6 +22,7 @@ from functools import cached_property
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -34,6 +35,7 @@ from tests import preloaded
 from tests.servers import Aws, environment
 
 BIN = Path(sys.executable).parent
+FOLDER = TemporaryDirectory(prefix="shell-")
 PATIENCE = 120
 """Seconds that a command may take."""
 
@@ -74,6 +76,9 @@ class Shell:
     more: Mapping[str, str | None] = field(default_factory=dict)
     """Additional settings. None removes a setting."""
 
+    folder: Path = Path(FOLDER.name)
+    """The current folder of the commands, in which they leave receipts."""
+
     @property
     def environment(self) -> dict[str, str]:
         kept = {
@@ -101,11 +106,12 @@ class Shell:
                 [*program, *words],
                 input=typed.encode(),
                 env=self.environment,
+                cwd=self.folder,
                 capture_output=True,
                 timeout=PATIENCE,
             )
         else:
-            done = preloaded.run(words, self.environment, typed.encode(), PATIENCE)
+            done = preloaded.run(words, self.environment, self.folder, typed.encode(), PATIENCE)
         return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def done(self, *words: str, typed: str = "", command: tuple[str, ...] = ()) -> Said:
@@ -120,7 +126,12 @@ class Shell:
         pipes = subprocess.PIPE
         command = [str(BIN / "stream-backup"), *words]
         with subprocess.Popen(
-            command, env=self.environment, stdin=subprocess.DEVNULL, stdout=pipes, stderr=pipes
+            command,
+            env=self.environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=pipes,
+            stderr=pipes,
         ) as process:
             try:
                 yield Running(process)

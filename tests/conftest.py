@@ -34,9 +34,14 @@ SHARED = {
     "cli_story",
     "deployment",
     "estimate",
+    "hostile",
+    "outages",
+    "output",
+    "page",
     "permissions",
     "scale",
     "stack",
+    "undo_story",
 }
 """The test files whose tests share a fixture that takes long, and therefore a process."""
 

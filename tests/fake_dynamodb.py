@@ -42,6 +42,7 @@ class FakeDynamoDB(DynamoDB):
         self.moody: Random | None = None
         self.others: dict[str, Rows] = {}
         self.tags: dict[str, dict[str, str]] = {}
+        self.created: dict[str, int] = {}
         self.batches = 0
 
     def call(self, operation: str, request: dict[str, Any] | bytes) -> Answer:
@@ -70,6 +71,8 @@ class FakeDynamoDB(DynamoDB):
             "AttributeDefinitions": _TYPES,
             "BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"},
         }
+        if name != NAME:
+            found["CreationDateTime"] = self.created.get(name, 0)
         streams = [each for each in self.model.streams if each.table_id == self.model.table_id]
         if name == NAME and streams:
             latest = {"LatestStreamArn": streams[-1].arn, "LatestStreamLabel": streams[-1].label}
@@ -107,6 +110,7 @@ class FakeDynamoDB(DynamoDB):
         if request["TableName"] in self.others:
             raise refusal("ResourceInUseException")
         self.others[request["TableName"]] = {}
+        self.created[request["TableName"]] = self.date()
         arn = ARN.replace(NAME, request["TableName"])
         self.tags[arn] = {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
         return {}

@@ -14,6 +14,7 @@ from stream_backup.core.item import digest
 from stream_backup.core.stamp import Stamp
 from stream_backup.core.time_rule import FOREVER, NEVER, Lateness
 from stream_backup.errors import LatenessError
+from stream_backup.inspect.window import Window
 from tests.world import World
 
 
@@ -83,6 +84,35 @@ def law_5(world: World, found: Status) -> int:
                 assert rebuilt(world.archive, moment, floor, narrow) == truth, f"{moment} {narrow}"
             count += 1
     return count
+
+
+def law_15(world: World, found: Status, since: int, until: int) -> None:
+    """The difference between two exact moments of one epoch, applied to the table at the first,
+    gives the table at the second; and the items of the window are those that were written in
+    it."""
+    epoch = found.coverage.epoch_at(until)
+    before, after = world.model.at(since), world.model.at(until)
+    assert epoch is not None
+    if before is None or after is None:
+        return
+    floor, wide = epoch.floor, Lateness()
+    for lateness in (wide, found.lateness_in(epoch)):
+        window = Window(world.archive, since, until, floor, floor, lateness)
+        rows, names = dict(before), set[str]()
+        try:
+            changed = [window.changed(history) for history in world.archive.histories()]
+        except LatenessError:  # after a writer was killed
+            assert lateness is not wide
+            continue
+        for each in filter(None, changed):
+            assert rows.pop(each.name, None) == each.before
+            if each.after is not None:
+                rows[each.name] = each.after
+            names.add(each.name)
+            assert since < each.first <= each.last <= until
+        assert rows == after
+        journal = [each for each in world.model.journal if since < int(each.at) <= until]
+        assert names == {each.name for each in journal}
 
 
 def law_4(world: World, found: Status) -> None:

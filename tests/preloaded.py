@@ -21,13 +21,17 @@ _forks.set_forkserver_preload([__name__])
 
 
 def run(
-    words: Sequence[str], environment: Mapping[str, str], typed: bytes, timeout: float
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    where: Path,
+    typed: bytes,
+    timeout: float,
 ) -> subprocess.CompletedProcess[bytes]:
     """What `subprocess.run` returns; it raises TimeoutExpired as that does."""
     with TemporaryDirectory(prefix="command-") as folder:
         stdin, stdout, stderr = (Path(folder, name) for name in STREAMS)
         stdin.write_bytes(typed)
-        process = _forks.Process(target=_command, args=(words, dict(environment), folder))
+        process = _forks.Process(target=_command, args=(words, dict(environment), where, folder))
         process.start()
         process.join(timeout)
         if process.exitcode is None:
@@ -39,7 +43,8 @@ def run(
         return subprocess.CompletedProcess(words, code, stdout.read_bytes(), stderr.read_bytes())
 
 
-def _command(words: Sequence[str], environment: dict[str, str], folder: str) -> None:
+def _command(words: Sequence[str], environment: dict[str, str], where: Path, folder: str) -> None:
+    os.chdir(where)
     os.environ.clear()
     os.environ.update(environment)
     for number, name in enumerate(STREAMS):

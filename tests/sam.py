@@ -51,8 +51,10 @@ class Cloud:
         """The settings with which boto3 and obstore in a process trust the emulator."""
         return {"AWS_CA_BUNDLE": str(self.certificate), "SSL_CERT_FILE": str(self.certificate)}
 
-    def sam(self, *words: str) -> str:
-        return sam(*words, **environment(self.aws.url), **self.trust, SAM_CLI_POLL_DELAY="0.5")
+    def sam(self, *words: str, user: Mapping[str, str] | None = None) -> str:
+        """Runs SAM CLI as this user, or as the root user of the account."""
+        settings = environment(self.aws.url) | self.trust | dict(user or {})
+        return sam(*words, **settings, SAM_CLI_POLL_DELAY="0.5")
 
     def refused(self, *words: str, cwd: Path) -> str:
         """What SAM CLI says in this folder before it fails."""
@@ -166,7 +168,14 @@ def build(into: Path, **settings: str) -> Path:
     return into
 
 
-def deploy(cloud: Cloud, built: Path, name: str, **parameters: str) -> Stack:
+def deploy(
+    cloud: Cloud,
+    built: Path,
+    name: str,
+    *,
+    user: Mapping[str, str] | None = None,
+    **parameters: str,
+) -> Stack:
     given = [f"{parameter}={value}" for parameter, value in parameters.items()]
     words = [
         "--template-file",
@@ -175,14 +184,14 @@ def deploy(cloud: Cloud, built: Path, name: str, **parameters: str) -> Stack:
         name,
         "--no-confirm-changeset",
     ]
-    cloud.sam("deploy", *words, "--parameter-overrides", *given)
+    cloud.sam("deploy", *words, "--parameter-overrides", *given, user=user)
     return Stack(cloud, name)
 
 
 @contextmanager
 def cloud(work: Path) -> Iterator[Cloud]:
     """Starts ministack with IAM enforced, over TLS with its own certificate."""
-    certificate, key = _certificate(work)
+    certificate, key = make_certificate(work)
     (port,) = _free_ports(1)
     url = f"https://127.0.0.1:{port}"
     trusted = {"SSL_CERT_FILE": str(certificate), "AWS_CA_BUNDLE": str(certificate)}
@@ -250,7 +259,7 @@ def _tag(loader: Any, suffix: str, node: Any) -> dict[str, Any]:
 _Loader.add_multi_constructor("!", _tag)
 
 
-def _certificate(work: Path) -> tuple[Path, Path]:
+def make_certificate(work: Path) -> tuple[Path, Path]:
     """Creates a certificate for 127.0.0.1 and its key. The certificate is not a certificate
     authority, because rustls does not accept one for a server."""
     key = ec.generate_private_key(ec.SECP256R1())

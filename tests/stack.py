@@ -61,7 +61,7 @@ class Deployed:
             "TablePattern": pattern,
             "BatchSize": "500",
             "MaximumRecordAge": "21600",
-            "MaximumRetryAttempts": "50",
+            "MaximumRetryAttempts": "-1",
             **outputs,
         }
         template = {

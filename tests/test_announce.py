@@ -159,6 +159,25 @@ def test_without_the_record_there_is_no_put() -> None:
     assert "/late/" in store.order[0]
 
 
+def test_each_attempt_of_a_put_is_announced() -> None:
+    """A change that was in time when its put failed is late when it is put after an outage of ten
+    minutes: the record comes first."""
+    store = Bucket(NOON)
+    busy = [OSError("503")]
+    store.takes = lambda path: busy.pop() if busy else 0.0
+
+    def attempts(what: str, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except OSError:
+            store.now += 600
+            return work()
+
+    Archive(store, "", "orders", SCHEMA, lambda: store.now, attempts).put(changed(NOON))
+    assert [("/late/" in path) for path in store.order] == [True, False]
+    assert store.announced == {NOON: 1024}
+
+
 def test_each_hour_is_announced_once() -> None:
     """While a process is late, it writes a record an hour, and another when it is later than it
     said."""

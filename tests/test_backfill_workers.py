@@ -19,17 +19,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backfill import workers
+from backfill.clients import WorkerClients
 from backfill.credentials import Lent, borrowing, lend
 from backfill.segment import Counts
 from backfill.share import Share
+from backfill.worker import Parent
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
+from stream_backup.archive.store import once
 from stream_backup.aws.capacity import ReadBudget
+from stream_backup.aws.connection import Connection
+from stream_backup.aws.patience import PatientAttempts
 from stream_backup.core.checkpoints import SegmentCheckpoint
 from stream_backup.core.item import Item
 from stream_backup.core.key import KeySchema
@@ -120,6 +126,32 @@ def test_a_worker_loads_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None
     assert "backfill.worker" in names
     heavy = ("click", "rich", "aws_lambda_powertools", "stream_backup.cli")
     assert [name for name in names if f"{name}.".startswith(tuple(f"{n}." for n in heavy))] == []
+
+
+def test_workers_report_trouble_with_aws_once() -> None:
+    """Workers wait for AWS by themselves, and their parent says once that it is busy."""
+    said: list[str] = []
+    run = Run("r", "", 0, 0, 0, complete=False, counts={"segments": 2})
+    share = Share(run, empty=True, asked=0, kept={0: None, 1: None})
+    crew = workers.Workers(2, loaded.troubled, dict, PatientAttempts(said.append).tell)
+    with pytest.raises(UsageError, match="over"):
+        crew.scan(share, ReadBudget(None), lambda _: None)
+    assert said == ["AWS is busy"]
+
+
+def test_workers_are_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clients of a worker have a patience that reports to its parent, and the settings that are
+    sent to it have none."""
+    connection = Connection(None, "us-east-1", "s3://b", attempts=PatientAttempts(print))
+    clients = WorkerClients.of(connection, "t", KeySchema((("id", "S"),)))
+    assert clients.connection.attempts is once
+    monkeypatch.setattr(Connection, "archive", lambda *_: None)
+    said: list[str] = []
+    clients(Parent(lambda: lend(boto3.Session("key", "secret")), said.append))
+    attempts = clients.connection.attempts
+    assert isinstance(attempts, PatientAttempts)
+    attempts.note("trouble")
+    assert said == ["trouble"]
 
 
 # Shares, errors, credentials
@@ -535,7 +567,11 @@ NO_BUCKET = (
             2,
             ("does not permit Scan", "user/night", "hint: The role needs the action"),
         ),
-        (denied("PutObject"), 2, ("does not permit", "hint: Check the role's S3 actions")),
+        (
+            denied("PutObject"),
+            2,
+            ("does not permit", "hint: The role needs the action s3:PutObject"),
+        ),
         (
             after_the_first("GetBucketVersioning", (404, NO_BUCKET)),
             2,

@@ -91,7 +91,7 @@ def test_every_bound_says_why(
     coverage, earliest_why, latest_why, earliest, latest = case()
     found = state(coverage)
     point = RestorePoint(NOW - 10, coverage.epochs[-1], found)
-    restored = RestoreReport(point, Tally(), {}, None, in_place=False).record()
+    restored = RestoreReport(point, Tally(), {}, None, None).record()
     for report in (record(found), restored):
         assert (report["earliest"], report["latest"]) == (iso(earliest), iso(latest))
         assert earliest_why in report["earliest_why"]

@@ -1,10 +1,12 @@
 """After Ctrl-C in the middle of every long command, the exit code is 130, and the same command
 resumes and gives what an uninterrupted one gives."""
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -131,7 +133,23 @@ def test_restore_into_a_table(read: Kept) -> None:
     assert half.rows() == rows
     assert read.shell.done(*words, "--json").json["resumed"]
     assert half.rows() == read.truth
-    assert half.tags() == {}
+    assert half.tags() == {"stream-backup:restored": f"{read.good} long"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_terminal_that_is_closed(read: Kept, tmp_path: Path, number: signal.Signals) -> None:
+    """When the terminal is closed, or the process is terminated, a restore into a file ends as
+    after Ctrl-C, and its partial file with real rows does not stay."""
+    words = ("restore", "long", "--at", read.good, "--to", str(tmp_path / "rows.json"))
+    with read.slow("GetObject", 0.05), read.shell.running(*words) as running:
+        deadline = time.monotonic() + 60
+        while not [*tmp_path.iterdir()]:
+            assert running.process.poll() is None, running.wait()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        running.process.send_signal(number)
+        running.wait().refused(130, "Interrupted")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_restore_at_a_low_rate(read: Kept) -> None:
@@ -181,12 +199,30 @@ def test_plan(read: Kept) -> None:
         read.interrupt("restore", "long", "--at", read.good, "--plan", after=("HeadObject", 40))
 
 
+@pytest.mark.parametrize(
+    ("operation", "words"),
+    [
+        ("ListObjectVersions", ("restore", "long", "--at", "{good}", "--plan")),
+        ("GetObject", ("restore", "long", "--at", "{good}", "--to", "never")),
+    ],
+)
+def test_while_aws_is_out_of_reach(read: Kept, operation: str, words: tuple[str, ...]) -> None:
+    """A command whose threads all wait for AWS is interrupted soon."""
+    busy = 503, b"<Error><Code>SlowDown</Code></Error>"
+    read.between.rule = lambda request: busy if request.operation == operation else None
+    try:
+        read.interrupt(*(word.format(good=read.good) for word in words), after=(operation, 9))
+    finally:
+        read.between.rule = lambda request: None
+
+
 def test_restore_in_place(read: Kept) -> None:
-    """An interrupted rewind has rewound some rows. The same command rewinds the others, and no row
-    is lost in between."""
+    """An interrupted rewind has rewound some rows, and names their receipt. The same command
+    rewinds the others, and no row is lost in between."""
     words = ("restore", "long", "--at", read.good, "--in-place", "--yes")
     with read.slow("PutItem", 0.5):
-        read.interrupt(*words, after=("PutItem", 20))
+        said = read.interrupt(*words, after=("PutItem", 20))
+    assert "Receipt of what was written: long-rewind-" in said.err
     rows = read.table.rows()
     assert len(rows) == ROWS
     left = len(set(rows) - set(read.truth))

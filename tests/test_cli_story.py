@@ -156,7 +156,7 @@ def test_into_a_new_table(story: Story) -> None:
     assert report["put"] == report["written"] == len(story.truth)
     new = Table(story.table.aws, "story-new")
     assert new.rows() == story.truth
-    assert new.tags() == {}
+    assert new.tags() == {"stream-backup:restored": f"{story.good} story"}
     story.restore("--into", "story-new", "--overwrite")
     assert new.rows() == story.truth
 
@@ -260,8 +260,8 @@ def test_status(story: Story) -> None:
 
 def test_in_place_and_after(ministack_url: str) -> None:
     """In place, first single items are restored without changing any other row, and then the whole
-    table. A second run has nothing to do. After the stream is switched off, covered moments can
-    still be restored, and no later ones."""
+    table, with a receipt. A second run has nothing to do, and leaves no receipt. After the stream
+    is switched off, covered moments can still be restored, and no later ones."""
     damaged = damage(ministack_url, "story-rewound")
     shell, name = damaged.shell, damaged.table.name
     before = {decode(row)["pk"]["S"]: row for row in damaged.table.rows()}
@@ -275,8 +275,10 @@ def test_in_place_and_after(ministack_url: str) -> None:
     report = damaged.restore("--in-place", "--yes")
     assert damaged.table.rows() == damaged.truth
     assert (report["put"], report["delete"], report["rewound"]) == (2, 1, 3)
+    assert (shell.folder / str(report["receipt"])).name.startswith("story-rewound-rewind-")
+    assert (shell.folder / str(report["receipt"])).exists()
     again = damaged.restore("--in-place", "--yes")
-    assert again["rewound"] == 0
+    assert (again["rewound"], again["receipt"]) == (0, None)
     assert damaged.table.rows() == damaged.truth
 
     end = shell.done("disable", name, "--json").json["end"]

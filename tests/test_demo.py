@@ -2,25 +2,32 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, cast
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import boto3
 import pytest
 
+from stream_backup.archive.layout import History
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.dynamodb import DynamoDB
-from stream_backup.core.item import Item
-from stream_backup.demo import chapters, embedded, function, reader, rows
+from stream_backup.core.item import Item, digest, encode
+from stream_backup.core.key import key_hash
+from stream_backup.core.version import Version
+from stream_backup.demo import chapters, deployment, embedded, function, reader, rows, terminal
 from stream_backup.demo.differences import differences
 from stream_backup.demo.environment import environment, settings
-from stream_backup.demo.live import DemoTable
+from stream_backup.demo.live import DemoTable, scan
+from stream_backup.demo.traffic import Traffic
 from stream_backup.demo.truth import Truth, Write
 from stream_backup.errors import StreamBackupError
 
@@ -50,10 +57,7 @@ def test_rows_are_real_and_exact() -> None:
         item[rows.KEY] == {"S": name} and item["codes"]["SS"] and item["position"]["B"]
         for name, item in found.items()
     )
-    assert found[chapters.VICTIM]["country"]["S"] in chapters.COUNTRIES
-    assert abs(Decimal(found[chapters.VICTIM]["geo"]["M"]["lon"]["N"])) < 90, (
-        "it is overwritten, not deleted"
-    )
+    assert {found[each]["country"]["S"] for each in chapters.CLOSED} <= deployment.COUNTRIES
 
 
 @pytest.mark.parametrize(
@@ -162,6 +166,96 @@ def test_no_setting_of_the_user_is_used(monkeypatch: pytest.MonkeyPatch) -> None
     assert dict(os.environ) == before
 
 
+class UnwrittenTable(DemoTable):
+    """A table that answers nothing, and so is only a record."""
+
+    def _call(self, operation: str, request: dict[str, Any]) -> Any:
+        return {}
+
+
+def test_damaged_airports_neither_open_nor_close() -> None:
+    """So only the two that close because of snow can be conflicts. Others do open and close."""
+    found = rows.airports()
+    table = UnwrittenTable(cast("DynamoDB", None), "airports", Truth(rows.KEY))
+    names = list(found)
+    table.truth.begin({name: found[name] for name in names[::2]})
+    table.written = {name: [found[name]] for name in names[::2]}
+    traffic = Traffic(table, {name: found[name] for name in names[1::2]}, deployment.COUNTRIES)
+
+    def damaged() -> set[str]:
+        left = table.truth.rows.items()
+        return {name for name, each in left if each["country"]["S"] in deployment.COUNTRIES}
+
+    before = damaged()
+    for _ in range(5_000):
+        traffic._change()  # noqa: SLF001 - without the clock
+    assert damaged() == before
+    assert traffic.kinds["insert"] > 100
+    assert traffic.kinds["remove"] > 100
+    assert all(each["open"] == {"BOOL": True} for each in table.truth.rows.values())
+
+
+def test_an_older_state_of_a_row_is_not_enough() -> None:
+    """The archive has caught up when its newest version is the last state or a later one."""
+    states = [item("A", n="1"), None, item("A", n="2"), item("A", n="3")]
+    name = key_hash({rows.KEY: {"S": "A"}})
+
+    def waits(newest: Item | None, since: int) -> bool:
+        etag = digest(encode(newest)) if newest else ""
+        versions = (Version("path", "id", 0, 1 if newest else 0, etag),)
+        return bool(reader.behind([History(name, versions)], {"A": states}, {"A": since}))
+
+    assert [waits(newest, 2) for newest in states] == [True, True, False, False]
+    assert [waits(newest, 1) for newest in states] == [True, False, False, False]
+    assert reader.behind(
+        [],
+        {"A": states},
+        {
+            "A": 0,
+        },
+    ) == {"A": 0}
+
+
+CONFLICT = (
+    '{"key": {"iata": {"S": "%s"}}, "path": ["open"], "before": {"BOOL": true}, '
+    '"damaged": {"S": "undefined"}, "now": {"BOOL": %s}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "right"),
+    [
+        ([("YYT", "false"), ("YQB", "false")], True),
+        ([("YQB", "false")], False),
+        ([("YQB", "false"), ("YYT", "true")], False),
+        ([("YQB", "false"), ("YYT", "false"), ("MEX", "false")], False),
+    ],
+)
+def test_any_other_conflict_fails_the_demo(
+    lines: list[tuple[str, str]], right: bool, tmp_path: Path
+) -> None:
+    """There are exactly two, in any order."""
+    path = tmp_path / "conflicts.jsonl"
+    path.write_text("".join(f"{CONFLICT % line}\n" for line in lines))
+    with nullcontext() if right else pytest.raises(StreamBackupError, match="lists"):
+        chapters.check_conflicts(path)
+
+
+@pytest.mark.parametrize(
+    ("word", "typed"),
+    [
+        ("a.b", "a.b"),
+        ("a == 'b'", "\"a == 'b'\""),
+        ('{"a": "b"}', """'{"a": "b"}'"""),
+        ("$a'", """'$a'"'"''"""),
+    ],
+)
+def test_commands_are_typed_for_a_shell(word: str, typed: str) -> None:
+    """A shell reads them as they were run."""
+    assert terminal.as_typed(["diff", word]) == f"stream-backup diff {typed}"
+    assert shlex.split(typed) == [word]
+
+
 @pytest.mark.server
 def test_the_server_ends_with_its_block() -> None:
     """This includes a block that fails."""
@@ -204,12 +298,20 @@ def test_changes_arrive_in_the_archive(by: str, monkeypatch: pytest.MonkeyPatch)
         named = reader.prepare()
         os.environ.update(named)
         with reader.reading(table.name) as follow:
-            for name in ("A", "B"):
+            for name in ("A", "B", "C"):
                 table.put(item(name, n="1"))
             table.delete("A")
+            table.update("B", {"m": {"N": "1"}})
+            table.damage(["B", "C"], deployment.BAD)
+            table.update("B", {"m": {"N": "2"}})
             assert reader.catch_up(table, follow) < PATIENCE
         archive = Connection(None, None, named.get("STREAM_BACKUP_ARCHIVE")).archive(table.name)
-        assert sorted(len(history.versions) for history in archive.histories()) == [1, 2]
+        assert sorted(len(history.versions) for history in archive.histories()) == [2, 2, 4]
+        left = {each[rows.KEY]["S"]: each for each in scan(table.dynamodb, table.name)}
+    good = {"B": item("B", n="1", m="2"), "C": item("C", n="1")}
+    assert left == {name: each | deployment.BAD for name, each in good.items()}
+    assert left == {name: states[-1] for name, states in table.written.items() if states[-1]}
+    assert table.truth.rows == good, "the deployment is not in the truth"
     assert bool(named) == bool(follow) == (by == "follow")
 
 
@@ -249,18 +351,24 @@ def test_the_whole_story() -> None:
     typed = [
         re.sub(r"\d{4}-\S+Z", "T", line[2:]) for line in said.splitlines() if line.startswith("$ ")
     ]
-    assert typed[:7] == [
+    window = "--from T --to T"
+    undo = (
+        f"stream-backup undo airports {window} --where \"after.open == 'undefined'\" --changed open"
+    )
+    assert typed == [
         "stream-backup enable airports",
         "stream-backup backfill airports",
-        "stream-backup status airports",
-        """stream-backup history airports '{"iata": "YQB"}'""",
-        "stream-backup restore airports --at T --plan",
+        "stream-backup timeline airports",
+        f"stream-backup diff airports {window}",
+        f"{undo} --conflicts conflicts.jsonl --yes",
         "stream-backup restore airports --at T --into airports-before",
-        "stream-backup restore airports --at T --in-place --yes",
     ]
-    assert typed[7].startswith("stream-backup restore airports --at T --to ")
     assert "Function stream-backup reads it" in said
-    assert said.count("no difference") == 3
+    assert "Most changes: " in said
+    assert 'open: true → "undefined"' in said
+    assert "2 conflicts in 2 rows are left as they are." in said
+    assert "(exit code 3)" in said
+    assert said.count("no difference") == 2
     assert not answers(url_in(said))
     assert not left_running(url_in(said))
 

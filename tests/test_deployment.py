@@ -28,6 +28,7 @@ from stream_backup.core.key import KeySchema
 from stream_backup.core.moment import iso
 from tests import sam
 from tests.cli import SIMPLE, Shell, Table, next_second
+from tests.test_deployer import statements as deployer
 
 pytestmark = pytest.mark.server
 
@@ -384,12 +385,16 @@ def test_a_table_is_added_without_a_deployment(stack: sam.Stack, shell: Shell) -
 
 
 def test_the_archive_outlives_the_stack(cloud: sam.Cloud, built: Path) -> None:
-    """`sam delete` removes the function and keeps both buckets, with their protection."""
-    stack = sam.deploy(cloud, built, f"short-lived-{os.getpid()}", SilenceSeconds="0")
+    """`sam delete` removes the function and keeps both buckets, with their protection. Whoever has
+    the documented policy of the deployer can deploy and delete the stack."""
+    name = f"short-lived-{os.getpid()}"
+    document = json.dumps(deployer("000000000000", "us-east-1")).replace("stream-backup", name)
+    user = cloud.user("deployer", json.loads(document))
+    stack = sam.deploy(cloud, built, name, user=user, SilenceSeconds="0")
     s3, bucket, failures = cloud.aws.client("s3"), stack.bucket, stack.outputs["FailuresBucket"]
     policy = s3.get_bucket_policy(Bucket=bucket)["Policy"]
     s3.put_object(Bucket=bucket, Key="orders/meta/streams/1.json", Body=b"{}")
-    cloud.sam("delete", "--stack-name", stack.name, "--no-prompts")
+    cloud.sam("delete", "--stack-name", stack.name, "--no-prompts", user=user)
     with pytest.raises(ClientError, match="ResourceNotFound"):
         cloud.aws.client("lambda").get_function(FunctionName=stack.outputs["FunctionName"])
     assert s3.list_object_versions(Bucket=bucket)["Versions"]

@@ -18,11 +18,13 @@ from ministack.services.dynamodb import _item_size_bytes
 from bench.estimate import Compared, compare, rows
 from function.copy_modules import closure
 from stream_backup.aws.stack import Stack
+from stream_backup.cli.estimate_report import lines
 from stream_backup.core.item import Item
 from stream_backup.estimate import model, rates
 from stream_backup.estimate.facts import Facts, Function, TableCapacity
 from stream_backup.estimate.lookup import MEMORY, function_of
 from stream_backup.estimate.prices import Prices
+from stream_backup.estimate.result import Estimate
 from stream_backup.estimate.sizes import KB, LARGEST, Sizes, item_size
 from stream_backup.estimate.table import capacity_of, index_units, shards_of
 from tests import strategies
@@ -341,6 +343,70 @@ def test_capacity() -> None:
     assert shards_of(described(), 1) == 4
     assert shards_of(described(), 95 * rates.GB) == 10
     assert shards_of(given, 1) == 1
+
+
+def test_warm_throughput() -> None:
+    """Items of several units make a new on-demand table the limit of a restore. As much warm
+    throughput as the restore needs, within AWS's quota, shortens it, for a price that is paid once:
+    that of the additional units for an hour, for the table and each index."""
+    found = facts(10_000_000, mean=4_000)
+    units = model.warm_throughput(found)
+    cold = model.restore(found, to_file=False)
+    assert cold.limit == "the new table's write capacity"
+    assert units is not None
+    assert 10_000 < units < 40_000
+    warm = model.warm_restore(found, units)
+    assert warm.limit != cold.limit
+    assert warm.seconds < cold.seconds / 3
+    price = sum(PRICES.cost(warm.priced).values()) - sum(PRICES.cost(cold.priced).values())
+    assert price == pytest.approx((units - 4_000) * 0.00065)
+    indexed = model.warm_restore(replace(found, indexes=2), units)
+    assert indexed.priced["dynamodb-write-hours"] == 3 * (units - 4_000)
+    assert warm.requests == cold.requests
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"mean": 200}, None),
+        ({"capacity": PROVISIONED, "mean": 4_000}, None),
+        ({"mean": 300_000}, 40_000),
+        ({"mean": 300_000, "capacity": replace(ON_DEMAND, warmest=9_500)}, 9_500),
+        ({"mean": 300_000, "capacity": replace(ON_DEMAND, warmest=3_000)}, None),
+        ({"items": 0}, None),
+    ],
+)
+def test_warm_throughput_where_it_makes_a_difference(
+    more: dict[str, Any], expected: int | None
+) -> None:
+    """None is offered where a new table is no limit, or cannot be warm, and never more than AWS or
+    the table's own limit allows."""
+    assert model.warm_throughput(facts(**{"items": 10_000_000, **more})) == expected
+
+
+def test_warm_throughput_is_limited_like_the_table() -> None:
+    limited = {"OnDemandThroughput": {"MaxReadRequestUnits": -1, "MaxWriteRequestUnits": 9_500}}
+    table = {"BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"}}
+    assert capacity_of(table | limited).warmest == 9_500
+    assert capacity_of(table).warmest == 40_000
+
+
+def test_the_report_has_both_durations() -> None:
+    """A restore into a new table is shown with and without warm throughput, with its price."""
+    found = facts(10_000_000, mean=4_000)
+    shown = Estimate("orders", "us-east-1", found, PRICES, (), changes_given=True, deployed=False)
+    text = list(lines(shown))
+    both = [number for number, line in enumerate(text) if line.startswith(" into a new table")]
+    assert text[both[1]] == f" into a new table, with --warm-throughput {shown.warm}"
+    assert [text[number + 3].split()[0] for number in both] == ["time", "time"]
+    assert text[both[0] + 3] != text[both[1] + 3]
+    record = shown.record()["restore"]
+    assert record["into_warm_table"]["warm_throughput"] == shown.warm
+    assert record["into_warm_table"]["seconds"] < record["into_table"]["seconds"]
+    few = replace(found, items=10)
+    small = Estimate("orders", "us-east-1", few, PRICES, (), changes_given=True, deployed=False)
+    assert small.record()["restore"]["into_warm_table"] is None
+    assert "--warm-throughput" not in "".join(list(lines(small))[:-20])
 
 
 def test_indexes_are_written_too() -> None:

@@ -165,6 +165,23 @@ def test_poison_goes_to_the_destination_and_the_shard_goes_on(world: World) -> N
     assert written == {int(each) for each in world.sequences(records[:30] + records[40:])}
 
 
+@pytest.mark.parametrize("retries", [-1, 50])
+def test_an_outage_of_hours_uses_up_retries(world: World, retries: int) -> None:
+    """S3 refuses every put for three hours, in which Lambda tries a batch once a minute. With the
+    default of the template nothing is given up. With fifty retries, every change is given up within
+    the first hour, although the record age allows six."""
+    records = world.journal.fill(40)
+    world.bucket.away = range(1, 181)
+    world.mapping(batch_size=100, retries=retries, record_age=6 * 3600, pause=60).read(records)
+    conditions = {told["requestContext"]["condition"] for told in world.failed.values()}
+    if retries == -1:
+        assert conditions == set()
+        check_equal(world.archive, world.journal)
+    else:
+        assert conditions == {"RetryAttemptsExhausted"}
+        assert world.clock.now - T0 < 2 * 3600
+
+
 def test_old_records_are_given_up(world: World) -> None:
     """A batch whose records are older than the mapping allows is sent to the destination, even if
     it was never tried."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stream_backup.aws.table import RESTORED
 from stream_backup.core.item import Item, decode, encode
 from tests.cli import SIMPLE, Shell, Table, lines, next_second
 from tests.servers import Aws
@@ -289,5 +290,5 @@ def settings_of(client: Any, name: str) -> dict[str, Any]:
         "protected": found.get("DeletionProtectionEnabled", False),
         "ttl": client.describe_time_to_live(TableName=name)["TimeToLiveDescription"],
         "recovery": backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"],
-        "tags": sorted((tag["Key"], tag["Value"]) for tag in tags),
+        "tags": sorted((tag["Key"], tag["Value"]) for tag in tags if tag["Key"] != RESTORED),
     }

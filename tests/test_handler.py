@@ -218,6 +218,38 @@ def test_metrics_are_embedded_and_contents_never_logged(
     assert "the bucket is away" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("settings", "endpoint"),
+    [
+        ({}, None),
+        ({"STREAM_BACKUP_S3_ENDPOINT": "https://s3.cn-north-1.amazonaws.com.cn"}, None),
+        ({"AWS_ENDPOINT_URL": "http://localhost:4566"}, "http://localhost:4566"),
+        (
+            {"AWS_ENDPOINT_URL": "http://localhost:4566", "AWS_ENDPOINT_URL_S3": "http://s3:1"},
+            "http://s3:1",
+        ),
+    ],
+)
+def test_the_endpoint_is_that_of_the_partition(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], endpoint: str | None
+) -> None:
+    """The function writes to the endpoint that the template gives it, which has the URL suffix of
+    its partition. An endpoint that is set in the usual way of AWS comes first."""
+    asked: list[str | None] = []
+
+    def opened(bucket: str, *, endpoint: str | None, **_: Any) -> Any:
+        asked.append(endpoint)
+
+    monkeypatch.setattr(module, "open_objects", opened)
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "STREAM_BACKUP_S3_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STREAM_BACKUP_ARCHIVE", f"s3://backups-{next(_sequences)}")
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    module.handler({"Records": []}, None)
+    assert asked == [endpoint or settings.get("STREAM_BACKUP_S3_ENDPOINT")]
+
+
 def test_no_client_is_made_for_an_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
     """The entry point creates its client once per archive, however often it is invoked."""
     made: list[str] = []

@@ -233,6 +233,16 @@ class History(RuleBasedStateMachine):
             wrong = name in todo and before.get(name) != truth.get(name)
             assert (name in left) == (foreign_row and wrong)
 
+    @rule(which=choices, other=choices)
+    def differ(self, which: int, other: int) -> None:
+        """Law 15: the difference between any two exact moments of one epoch."""
+        found = self.world.status_of()
+        moments = [moment for moment, _ in laws.exact_moments(self.world, found)]
+        if moments:
+            since, until = sorted(moments[each % len(moments)] for each in (which, other))
+            if since < until and found.coverage.epoch_at(since) == found.coverage.epoch_at(until):
+                laws.law_15(self.world, found, since, until)
+
     # The laws
 
     def rows(self) -> dict[str, bytes]:

@@ -7,14 +7,16 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from stream_backup.aws.stack import Stack
 from stream_backup.capture.enabler import Enabler
 from stream_backup.capture.failures import places
-from stream_backup.capture.mapping import RECORD_AGE
+from stream_backup.capture.mapping import RECORD_AGE, remove
 from stream_backup.capture.stream import switch_on
 from stream_backup.errors import UsageError
 from tests.model import NAME
+from tests.policies import ACCOUNT, PLACE, Rendered, Statement, allows, without
 from tests.world import PlainBucket, World, patched
 
 STACK = Stack.of(
@@ -28,7 +30,7 @@ STACK = Stack.of(
         "BatchingWindow": "2",
         "ParallelizationFactor": "4",
         "MaximumRecordAge": "21600",
-        "MaximumRetryAttempts": "50",
+        "MaximumRetryAttempts": "-1",
     },
 )
 
@@ -133,6 +135,22 @@ def test_every_setting_is_the_stacks(case: Case, name: str, value: Any) -> None:
     }
 
 
+def test_the_record_age_decides_by_default(case: Case) -> None:
+    """By default nothing limits the number of retries: fifty can be used up within minutes, while
+    the failures bucket is meant for what fails for hours. A stack that sets a number gives it to
+    each mapping, and a mapping that an older stack gave one loses it."""
+    case.enable()
+    assert case.only["MaximumRetryAttempts"] == -1
+    assert case.only["MaximumRecordAgeInSeconds"] == STACK.settings["MaximumRecordAgeInSeconds"]
+    case.stack = replace(STACK, settings={**STACK.settings, "MaximumRetryAttempts": 50})
+    case.enable()
+    assert case.only["MaximumRetryAttempts"] == 50
+    settings = {k: v for k, v in STACK.settings.items() if k != "MaximumRetryAttempts"}
+    case.stack = replace(STACK, settings=settings)
+    case.enable()
+    assert case.only["MaximumRetryAttempts"] == -1
+
+
 def test_a_failures_bucket_that_was_replaced_is_still_looked_into(case: Case) -> None:
     """Batches that failed before the stack got another bucket wait in the old one: both are on
     record."""
@@ -162,6 +180,64 @@ def test_a_filter_is_removed_and_is_an_outage(case: Case) -> None:
     case.only["FilterCriteria"] = {"Filters": []}
     assert not case.enable().filtered
     assert len(case.world.meta.outages()) == 1
+
+
+class Guarded(Lambda):
+    """Lambda that asks IAM, as AWS documents (AWS Lambda Developer Guide, "Resources and conditions
+    for Lambda actions"). ministack changes and deletes mappings without asking."""
+
+    def __init__(self, statements: list[Statement]) -> None:
+        super().__init__()
+        self.statements = statements
+
+    def _require(self, operation: str, resource: str = "*") -> None:
+        function = f"arn:aws:lambda:{PLACE}:{ACCOUNT}:function:stream-backup"
+        action = f"lambda:{operation}EventSourceMapping"
+        if not allows(self.statements, action, resource, lambda_FunctionArn=function):
+            error = {"Code": "AccessDeniedException", "Message": action}
+            raise ClientError({"Error": error}, f"{operation}EventSourceMapping")
+
+    def create_event_source_mapping(self, **settings: Any) -> Any:
+        self._require("Create")
+        return super().create_event_source_mapping(**settings)
+
+    def update_event_source_mapping(self, **settings: Any) -> Any:
+        self._require("Update", MAPPING_ARN)
+        return super().update_event_source_mapping(**settings)
+
+    def get_event_source_mapping(self, **settings: Any) -> Any:
+        self._require("Get", MAPPING_ARN)
+        return super().get_event_source_mapping(**settings)
+
+    def delete_event_source_mapping(self, **settings: Any) -> Any:
+        self._require("Delete", MAPPING_ARN)
+        return self.mappings.pop()
+
+
+MAPPING_ARN = f"arn:aws:lambda:{PLACE}:{ACCOUNT}:event-source-mapping:u"
+
+
+def test_whoever_enables_may_change_the_mapping(case: Case) -> None:
+    """With the policy of the stack, a mapping can be created, changed, looked at and deleted. Each
+    is refused without the statement that allows it."""
+    statements = Rendered().policy("EnablerPolicy")
+    case.lambdas = guarded = Guarded(statements)
+    for sid, operation in (
+        ("CreateMappings", "CreateEventSourceMapping"),
+        ("SeeMappings", "GetEventSourceMapping"),
+        ("ChangeMappings", "UpdateEventSourceMapping"),
+    ):
+        guarded.statements = without(statements, sid)
+        with pytest.raises(ClientError, match=operation):
+            case.enable()
+        guarded.statements = statements
+        case.enable()
+        case.only["BatchSize"] = 7  # somebody changed it
+    guarded.statements = without(statements, "ChangeMappings")
+    with pytest.raises(ClientError, match="DeleteEventSourceMapping"):
+        remove(guarded, "u")
+    guarded.statements = statements
+    assert remove(guarded, "u")
 
 
 @pytest.mark.parametrize("age", [None, -1, 86400])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_backup.cli.input import parse_when
+from stream_backup.cli.input import _UNITS, parse_when
 from stream_backup.core.moment import from_iso, iso
 from stream_backup.errors import UsageError
 
@@ -79,6 +79,12 @@ def test_without_an_offset_it_is_utc(text: str, moment: int) -> None:
         ("2 days ago", 172800),
         ("1w ago", 604800),
         ("0s ago", 0),
+        ("5m", 300),
+        ("5 minutes", 300),
+        ("1h30m", 5400),
+        ("1h 30m ago", 5400),
+        ("1.5h", 5400),
+        ("2d", 172800),
     ],
 )
 def test_ago(text: str, seconds: int) -> None:
@@ -99,7 +105,18 @@ def test_ago(text: str, seconds: int) -> None:
         "5 milliseconds ago",
         "2ms ago",
         "-2h ago",
-        "2h",
+        "in 2h",
+        "5",
+        "5M",
+        "5mo",
+        "5 months",
+        "5m5m",
+        "30m1h",
+        "1,5h",
+        "1e3s",
+        "5:30",
+        "٣m",
+        "5 minutes and 3 s",
         "2 years ago",
         "99999999999999999999d ago",
         "12345",
@@ -119,7 +136,40 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
     assert raised.value.exit_code == 2
 
 
-@given(st.text(max_size=25))
+@given(st.integers(0, 10**4), st.sampled_from(sorted(_UNITS)), st.sampled_from(["", " "]))
+def test_every_unit_is_counted_back_by_its_length(count: int, unit: str, space: str) -> None:
+    """`5m` is five minutes before now in every spelling of the unit, and never five months."""
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}[unit[0]]
+    for text in (f"{count}{space}{unit}", f"{count}{space}{unit} ago"):
+        moment, note = parse_when(text, 10**11)
+        assert moment == 10**11 - count * seconds
+        assert text in note
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("5M", "m (minutes)"),
+        ("5 months", "write the date"),
+        ("5", "5m is 5 minutes ago"),
+        ("-5m", "no sign"),
+        ("03:20", "the day too"),
+        ("1795231959000", "milliseconds"),
+    ],
+)
+def test_an_ambiguous_time_says_how_to_write_it(text: str, words: str) -> None:
+    """What could mean two moments is refused with a hint that names the unambiguous spelling."""
+    with pytest.raises(UsageError) as raised:
+        parse_when(text, NOW)
+    assert words in raised.value.hint
+
+
+@given(
+    st.one_of(
+        st.text(max_size=25),
+        st.from_regex(r"[0-9.]{1,4} ?[a-zA-Z]{1,7}[0-9a-z ]{0,6}", fullmatch=True),
+    )
+)
 def test_any_text_parses_or_is_refused(text: str) -> None:
     """No text raises anything but a usage error."""
     try:

@@ -1,8 +1,9 @@
-"""The four policies of the template are enough, and no statement of them is too many: with it
+"""The six policies of the template are enough, and no statement of them is too many: with it
 taken away, something fails, and says so.
 
 ministack enforces IAM here (AUTH=true). Each user has exactly the statements of the deployed
-policy, or all but one of them. What ministack does not enforce is checked in the policy instead.
+policy, or all but one of them. What ministack does not enforce is checked in the policy instead:
+KMS (test_encryption.py) and the owner of a bucket (test_template.py).
 """
 
 import json
@@ -21,13 +22,14 @@ from botocore.exceptions import ClientError
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.core.change import Change
-from stream_backup.core.item import encode
+from stream_backup.core.item import decode, encode
 from stream_backup.core.key import KeySchema, key_hash
 from stream_backup.core.records import Run, Stream
 from stream_backup.core.stamp import Stamp
 from stream_backup.core.witness import Witness
 from tests import sam
 from tests.cli import SIMPLE, Said, Shell, Table, next_second
+from tests.event_source_mapping import discarded
 from tests.servers import REGION
 from tests.test_lambda import package
 
@@ -37,14 +39,15 @@ ROWS = [{"id": {"S": f"row-{index}"}, "n": {"N": "1"}} for index in range(8)]
 STACK = "permissions"
 PREFIX = "production"
 PATIENCE = 60
+DEPLOYER = "arn:aws:iam::000000000000:user/deployer"
 
 WRITER = ("WriteVersions", "ReadStreams", "KeepFailures", "FindFailures", "WriteLog", "Encrypt")
 WATCHER = {
     "SeeBucket": "GetBucketVersioning",
     "FindTables": "ListObjectVersions",
     "ListVersions": "does not permit ListObjectVersions",
-    "ReadVersions": "performing GET",
-    "WriteRecords": "performing PUT",
+    "ReadVersions": "permit this: GET",
+    "WriteRecords": "permit this: PUT",
     "DescribeTables": "No permission to describe table orders",
     "SeeMappings": "No permission to read the event source mapping",
     "SeeLag": "No permission to read the function's metrics",
@@ -54,20 +57,48 @@ BACKFILL = {
     "ReadTables": "does not permit DescribeTable",
     "SeeBucket": "does not permit GetBucketVersioning",
     "ListVersions": "does not permit ListObjectVersions",
-    "ReadVersions": "performing GET",
-    "WriteVersions": "performing PUT",
+    "ReadVersions": "permit this: GET",
+    "WriteVersions": "permit this: PUT",
     "FindStack": "cannot be described (AccessDenied)",
 }
 INTO = {
     "SeeBucket": "does not permit GetBucketVersioning",
     "ListVersions": "does not permit ListObjectVersions",
-    "ReadVersions": "performing GET",
+    "ReadVersions": "permit this: GET",
     "DescribeTables": "does not permit DescribeTable",
     "FillTables": "does not permit CreateTable",
     "ListTables": "does not permit ListTables",
     "FindStack": "cannot be described (AccessDenied)",
 }
 """Statement → the error that the command reports without it."""
+
+ENABLER = {
+    "SwitchStreams": "does not permit DescribeTable",
+    "DescribeTables": "does not permit DescribeTimeToLive",
+    "DescribeStreams": "does not permit DescribeStream",
+    "AskFunction": "does not permit Invoke",
+    "FindMappings": "does not permit ListEventSourceMappings",
+    "CreateMappings": "does not permit CreateEventSourceMapping",
+    "SeeBucket": "does not permit GetBucketVersioning",
+    "ListVersions": "does not permit ListObjectVersions",
+    "WriteRecords": "permit this: PUT",
+    "FindStack": "does not permit DescribeStacks",
+}
+REDRIVER = {
+    "ListFailures": "does not permit ListObjectsV2",
+    "ReadFailures": "does not permit GetObject",
+    "KeepFailures": "does not permit CopyObject",
+    "HideFailures": "does not permit DeleteObject",
+    "SeeBucket": "does not permit GetBucketVersioning",
+    "FindTables": "does not permit ListObjectVersions",
+    "ListVersions": "does not permit ListObjectVersions",
+    "ReadVersions": "permit this: GET",
+    "WriteVersions": "permit this: PUT",
+    "FindStack": "cannot be described (AccessDenied)",
+}
+
+OWNERS = {"OnlyThisArchive", "OnlyTheseFailures"}
+"""Statements that deny the use of another account's bucket, which ministack cannot have."""
 
 UNRESOLVED = {
     "dynamodb:DescribeStream",
@@ -108,17 +139,20 @@ class Deployed:
         kept = [statement for statement in statements if statement["Sid"] != without]
         assert len(kept) == len(statements) - bool(without), without
         wider: list[dict[str, Any]] = [
-            {
-                "Effect": "Allow",
-                "Action": [*UNRESOLVED.intersection(statement["Action"])],
-                "Resource": "*",
-            }
+            {"Effect": "Allow", "Action": [*unresolved], "Resource": "*"}
             for statement in kept
-            if UNRESOLVED.intersection(statement["Action"])
+            if (unresolved := UNRESOLVED.intersection(actions_of(statement)))
         ]
-        if any(statement["Action"] == "lambda:GetEventSourceMapping" for statement in kept):
+        gets = any(statement["Action"] == "lambda:GetEventSourceMapping" for statement in kept)
+        if gets and without != "FindMappings":
             instead = {"Effect": "Allow", "Action": sam.INSTEAD_OF_GET, "Resource": "*"}
             wider.append(instead)
+        # ministack does not know the condition key lambda:FunctionArn.
+        wider += [
+            {name: value for name, value in statement.items() if name != "Condition"}
+            for statement in kept
+            if "lambda:FunctionArn" in str(statement.get("Condition"))
+        ]
         return self.cloud.user(f"user-{next(_users)}", kept + wider)
 
     def run(self, user: dict[str, str], *words: str) -> Said:
@@ -133,6 +167,11 @@ class Deployed:
 
     def client(self, user: dict[str, str], service: str) -> Any:
         return self.session(user).client(service, endpoint_url=self.cloud.aws.url)
+
+
+def actions_of(statement: dict[str, Any]) -> list[str]:
+    found = statement["Action"]
+    return [found] if isinstance(found, str) else list(found)
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +200,12 @@ def deploy(cloud: sam.Cloud) -> Deployed:
         Prefix=PREFIX,
         TablePattern="orders*",
         KmsKeyArn=cloud.aws.client("kms").create_key()["KeyMetadata"]["Arn"],
+        TableKeyArns=cloud.aws.client("kms").create_key()["KeyMetadata"]["Arn"],
         ObjectLockMode="GOVERNANCE",
         NoncurrentDays="90",
         TombstoneDays="90",
         BreakGlassRoleArn=role["Arn"],
+        DeployerArn=DEPLOYER,
         ReservedConcurrency="5",
         AlarmEmail="on-call@example.com",
     )
@@ -179,11 +220,14 @@ def deploy(cloud: sam.Cloud) -> Deployed:
 
 def create(cloud: sam.Cloud, name: str, **parameters: str) -> sam.Stack:
     client = cloud.aws.client("cloudformation")
+    # From a bucket, as `sam deploy` does it: the template is too large for the request itself.
+    template = sam.TEMPLATE.read_text().replace(
+        "CodeUri: run-sam-build-first/", "CodeUri: s3://code/function.zip"
+    )
+    cloud.aws.client("s3").put_object(Bucket="code", Key="template.yaml", Body=template.encode())
     client.create_stack(
         StackName=name,
-        TemplateBody=sam.TEMPLATE.read_text().replace(
-            "CodeUri: run-sam-build-first/", "CodeUri: s3://code/function.zip"
-        ),
+        TemplateURL=f"{cloud.aws.url}/code/template.yaml",
         Parameters=[
             {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
         ],
@@ -465,7 +509,7 @@ def test_the_watcher_needs_to_put_items_in_order(deployed: Deployed) -> None:
     name = key_hash(key)
     code, said = watch(deployed, deployed.user("WatcherPolicyArn", without="PutInOrder"))
     assert code != 0
-    assert "performing PUT" in said.splitlines()[-1]
+    assert "permit this: PUT" in said.splitlines()[-1]
     assert archive.current_stamp(name) == Stamp(floor - 5, 1, floor - 5, "insert", announced=True)
     watch(deployed, deployed.user("WatcherPolicyArn"))
     assert archive.current_stamp(name) == Stamp(floor + 5, 2, floor + 5, "modify", announced=True)
@@ -522,9 +566,27 @@ def test_the_restorer_policy_is_enough(deployed: Deployed) -> None:
 
     before = deployed.table.rows()
     damage(deployed)
-    said = deployed.run(user, "restore", "orders", "--at", deployed.moment, "--in-place", "--yes")
+    damaged = deployed.table.rows()
+    words = ("restore", "orders", "--at", deployed.moment, "--in-place", "--yes", "--json")
+    said = deployed.run(user, *words)
     assert said.code == 0, said
     assert deployed.table.rows() == before
+    assert said.json["consumers_unseen"] == []
+    said = deployed.run(user, "undo", "orders", "--receipt", said.json["receipt"], "--yes")
+    assert said.code == 0, said
+    assert deployed.table.rows() == damaged
+    deployed.table.put(*map(decode, before))
+
+
+def test_a_plan_that_may_not_see_other_consumers_says_so(deployed: Deployed) -> None:
+    """Without the permission to see them, a plan says what it could not see. That SeeConsumers is
+    needed is not shown, because ministack lists event source mappings to everybody."""
+    user = deployed.user("RestorerPolicyArn", without="SeeKinesisDestinations")
+    words = ("restore", "orders", "--at", deployed.moment, "--in-place", "--plan", "--json")
+    said = deployed.run(user, *words)
+    assert said.code == 0, said
+    (unseen,) = said.json["consumers_unseen"]
+    assert "Kinesis destinations" in unseen
 
 
 @pytest.mark.parametrize("sid", INTO)
@@ -622,6 +684,182 @@ def test_nobody_but_the_break_glass_role_deletes_versions(deployed: Deployed) ->
     assert kept["Condition"] == {"ArnNotEquals": {"aws:PrincipalArn": deployed.break_glass}}
 
 
+_tables = count(1)
+
+
+def fresh(deployed: Deployed, *rows: dict[str, Any]) -> Table:
+    """Creates a table whose stream is off."""
+    table = Table.create(deployed.cloud.aws, f"orders-{next(_tables)}")
+    table.put(*rows)
+    return table
+
+
+def archive_of(deployed: Deployed, table: str) -> Archive:
+    store = deployed.cloud.aws.store(deployed.stack.bucket)
+    return Archive(store, f"{PREFIX}/", table, KeySchema(SIMPLE))
+
+
+def test_the_enabler_policy_is_enough(deployed: Deployed) -> None:
+    """With only this policy, a user can enable a table, enable it again after somebody changed its
+    mapping, enable tables by a pattern, and disable it."""
+    user, table = deployed.user("EnablerPolicyArn"), fresh(deployed).name
+    said = deployed.run(user, "enable", table, "--json")
+    assert said.code == 0, said
+    lambdas = deployed.cloud.aws.client("lambda")
+    lambdas.update_event_source_mapping(UUID=said.json["mapping"], BatchSize=7)
+    said = deployed.run(user, "enable", "--match", f"{table}*", "--json")
+    assert said.code == 0, said
+    mapping = said.json["tables"][0]["mapping"]
+    assert lambdas.get_event_source_mapping(UUID=mapping)["BatchSize"] == 1000
+    said = deployed.run(user, "disable", table)
+    assert said.code == 0, said
+
+
+@pytest.mark.parametrize("sid", ENABLER)
+def test_enabling_needs_each_statement(deployed: Deployed, sid: str) -> None:
+    """Without one statement, the command ends with one sentence that says what AWS did not
+    permit."""
+    user = deployed.user("EnablerPolicyArn", without=sid)
+    deployed.run(user, "enable", fresh(deployed).name).refused(2, ENABLER[sid])
+
+
+def test_enabling_again_reads_records(deployed: Deployed) -> None:
+    """A table that is known is enabled again only by whoever may read its records."""
+    user = deployed.user("EnablerPolicyArn", without="ReadVersions")
+    deployed.run(user, "enable", "orders").refused(2, "permit this: GET")
+
+
+def test_enabling_a_pattern_lists_tables(deployed: Deployed) -> None:
+    """Only --match needs to list tables."""
+    user = deployed.user("EnablerPolicyArn", without="ListTables")
+    words = ("enable", "--match", "orders-none*")
+    deployed.run(user, *words).refused(2, "does not permit ListTables")
+
+
+def test_the_enabler_sees_failed_batches(deployed: Deployed) -> None:
+    """A failed batch that waits is recorded when its table is enabled again. Without either
+    statement it is not, because nobody can see it."""
+    table = fresh(deployed)
+    user = deployed.user("EnablerPolicyArn")
+    mapping = deployed.run(user, "enable", table.name, "--json").json["mapping"]
+    s3, bucket = deployed.cloud.aws.client("s3"), deployed.stack.outputs["FailuresBucket"]
+    key = f"aws/lambda/{mapping}/shardId-1/2026/11/21/2026-11-21T04.02.01-3"
+    s3.put_object(Bucket=bucket, Key=key, Body=b"not an object that Lambda wrote")
+    try:
+        for sid in ("ListFailures", "ReadFailures"):
+            blind = deployed.user("EnablerPolicyArn", without=sid)
+            assert deployed.run(blind, "enable", table.name).code == 0
+            assert not archive_of(deployed, table.name).meta.names("holes")
+        assert deployed.run(user, "enable", table.name).code == 0
+        assert archive_of(deployed, table.name).meta.names("holes")
+    finally:
+        redriver = deployed.user("RedriverPolicyArn")
+        assert deployed.run(redriver, "redrive", table.name, "--give-up").code == 0
+
+
+@pytest.mark.parametrize("where", ["ee2bdf43ab8f10ad6c66546714da218b", "meta/../item"])
+def test_the_enabler_writes_no_items(deployed: Deployed, where: str) -> None:
+    """Whoever enables tables cannot write or delete an item of the archive."""
+    s3 = deployed.client(deployed.user("EnablerPolicyArn"), "s3")
+    which = {
+        "Bucket": deployed.stack.bucket,
+        "Key": f"{PREFIX}/orders/{where}".replace("meta/../", ""),
+    }
+    assert not allowed(lambda: s3.put_object(**which, Body=b""))
+    assert not allowed(lambda: s3.delete_object(**which))
+
+
+def failed_batch(deployed: Deployed, key: str) -> str:
+    """Puts a batch that Lambda gave up on into the failures bucket, and returns its path."""
+    (record,) = json.loads((sam.ROOT / "tests/events/insert.json").read_text())["Records"]
+    record |= {"eventSourceARN": deployed.stream}
+    record["dynamodb"] |= {"Keys": {"id": {"S": key}}, "NewImage": {"id": {"S": key}}}
+    record["dynamodb"]["ApproximateCreationDateTime"] = int(time.time()) - 60
+    path = f"aws/lambda/{deployed.mapping}/shardId-1/2026/11/21/2026-11-21T04.02.01-{key}"
+    content = discarded([record], "shardId-1", "RecordAgeExceeded", 51, time.time())
+    deployed.cloud.aws.client("s3").put_object(
+        Bucket=deployed.stack.outputs["FailuresBucket"], Key=path, Body=content
+    )
+    return path
+
+
+def test_the_redriver_policy_is_enough(deployed: Deployed) -> None:
+    """With only this policy, a user can redrive failed batches of one table and of all, and give up
+    what can never be written."""
+    user = deployed.user("RedriverPolicyArn")
+    for words in (("redrive", "orders"), ("redrive",)):
+        failed_batch(deployed, f"redriven-{len(words)}")
+        said = deployed.run(user, *words, "--json")
+        assert said.code == 0, said
+        assert [each["changes"] for each in said.json["tables"]] == [1]
+    s3, bucket = deployed.cloud.aws.client("s3"), deployed.stack.outputs["FailuresBucket"]
+    path = f"aws/lambda/{deployed.mapping}/shardId-1/2026/11/21/2026-11-21T04.02.01-unreadable"
+    s3.put_object(Bucket=bucket, Key=path, Body=b"{}")
+    said = deployed.run(user, "redrive", "orders", "--give-up")
+    assert said.code == 0, said
+
+
+def test_a_redrive_needs_each_statement(deployed: Deployed) -> None:
+    """Without one statement, the command ends with one sentence that says what AWS did not permit,
+    and the batch still waits. One batch serves for all of them."""
+    path, redriver = failed_batch(deployed, "denied"), deployed.user("RedriverPolicyArn")
+    s3, bucket = deployed.cloud.aws.client("s3"), deployed.stack.outputs["FailuresBucket"]
+    try:
+        for sid, message in REDRIVER.items():
+            said = deployed.run(deployed.user("RedriverPolicyArn", without=sid), "redrive")
+            assert said.code in (2, 3), (sid, said)
+            assert message in said.err, sid
+            assert s3.head_object(Bucket=bucket, Key=path), sid
+    finally:
+        assert deployed.run(redriver, "redrive", "orders").code == 0
+
+
+def test_a_redriver_destroys_nothing(deployed: Deployed) -> None:
+    """Whoever redrives hides a batch with a delete marker, but cannot delete the batch itself, and
+    deletes nothing in the archive."""
+    path = failed_batch(deployed, "kept")
+    s3 = deployed.client(deployed.user("RedriverPolicyArn"), "s3")
+    root, bucket = deployed.cloud.aws.client("s3"), deployed.stack.outputs["FailuresBucket"]
+    version = root.head_object(Bucket=bucket, Key=path)["VersionId"]
+    assert allowed(lambda: s3.delete_object(Bucket=bucket, Key=path))
+    assert not allowed(lambda: s3.delete_object(Bucket=bucket, Key=path, VersionId=version))
+    item = {"Bucket": deployed.stack.bucket, "Key": f"{PREFIX}/orders/item"}
+    assert not allowed(lambda: s3.delete_object(**item))
+
+
+@pytest.mark.parametrize("action", ["lifecycle", "versioning", "policy"])
+def test_only_the_deployer_changes_the_configuration(deployed: Deployed, action: str) -> None:
+    """The deployed bucket policy denies an administrator what it allows the deployer, who is a user
+    here, because ministack does not see the role of a session."""
+    everything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+    root, name = deployed.cloud.aws.client("s3"), f"administrator-{action}"
+    s3 = deployed.client(deployed.cloud.user(name, everything), "s3")
+    bucket = {"Bucket": deployed.stack.bucket}
+    policy = root.get_bucket_policy(**bucket)["Policy"]
+    rule = {
+        "ID": "everything",
+        "Status": "Enabled",
+        "Filter": {"Prefix": "elsewhere/"},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+    }
+    act = {
+        "lifecycle": lambda: s3.put_bucket_lifecycle_configuration(
+            **bucket, LifecycleConfiguration={"Rules": [rule]}
+        ),
+        "versioning": lambda: s3.put_bucket_versioning(
+            **bucket, VersioningConfiguration={"Status": "Enabled"}
+        ),
+        "policy": lambda: s3.put_bucket_policy(**bucket, Policy=policy),
+    }[action]
+    assert not allowed(act)
+    own = f"arn:aws:iam::000000000000:user/{name}"
+    root.put_bucket_policy(**bucket, Policy=policy.replace(DEPLOYER, own))
+    try:
+        assert allowed(act)
+    finally:
+        root.put_bucket_policy(**bucket, Policy=policy)
+
+
 def test_a_bucket_in_another_region_is_written(deployed: Deployed) -> None:
     """With an existing bucket, the stack creates none, and its function writes to that bucket, even
     in another Region. S3 refuses a request that is signed for the wrong Region."""
@@ -651,7 +889,7 @@ def test_a_bucket_in_another_region_is_written(deployed: Deployed) -> None:
 def test_every_statement_was_taken_away_once(deployed: Deployed) -> None:
     """Every statement of every policy is covered by the tests above."""
     tested = {
-        "WriterPolicyArn": {*WRITER},
+        "WriterPolicyArn": {*WRITER, "DecryptTables"},
         "WatcherPolicyArn": {
             *WATCHER,
             "ReadFailures",
@@ -661,19 +899,38 @@ def test_every_statement_was_taken_away_once(deployed: Deployed) -> None:
             "WriteLog",
             "EncryptAndDecrypt",
         },
-        "BackfillPolicyArn": {*BACKFILL, "EncryptAndDecrypt"},
+        "BackfillPolicyArn": {*BACKFILL, "EncryptAndDecrypt", "DecryptTables"},
         "RestorerPolicyArn": {
             *INTO,
             "RewindTables",
+            "SeeConsumers",
+            "SeeKinesisDestinations",
             "ListFailures",
             "ReadFailures",
             "SeeMappings",
             "SeeLag",
             "Decrypt",
+            "DescribeKeys",
+            "EncryptTables",
         },
+        "EnablerPolicyArn": {
+            *ENABLER,
+            "ReadVersions",
+            "ListTables",
+            "ChangeMappings",
+            "SeeMappings",
+            "ListFailures",
+            "ReadFailures",
+            "DescribeKeys",
+            "EncryptAndDecrypt",
+            "DecryptTables",
+        },
+        "RedriverPolicyArn": {*REDRIVER, "EncryptAndDecrypt"},
     }
     for policy, sids in tested.items():
-        assert {statement["Sid"] for statement in deployed.stack.statements(policy)} == sids
+        owners = OWNERS if policy != "BackfillPolicyArn" else {"OnlyThisArchive"}
+        found = {statement["Sid"] for statement in deployed.stack.statements(policy)}
+        assert found == sids | owners
 
 
 def damage(deployed: Deployed) -> None:
@@ -689,24 +946,16 @@ def damage(deployed: Deployed) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize(
-    ("sid", "said"),
-    [
-        ("SeeMappings", "No permission to read the event source mapping"),
-        ("SeeLag", "No permission to read the function's metrics"),
-    ],
-)
-def test_a_restore_that_may_not_see_the_reader_says_so(
-    deployed: Deployed, sid: str, said: str
-) -> None:
+def test_a_restore_that_may_not_see_the_reader_says_so(deployed: Deployed) -> None:
     """Whoever may not see whether the stream is being read is told so, and relies on the record of
-    the watcher."""
+    the watcher. Without SeeMappings it is not shown here, because ministack lets everybody read a
+    mapping who may list them; `tests/test_security.py` shows that IAM would not."""
     code, watched = watch(deployed, deployed.user("WatcherPolicyArn"))
     assert code == 0, watched
     words = ("restore", "orders", "--at", deployed.moment, "--plan")
-    unseen = deployed.run(deployed.user("RestorerPolicyArn", without=sid), *words)
+    unseen = deployed.run(deployed.user("RestorerPolicyArn", without="SeeLag"), *words)
     assert unseen.code == 0, unseen
-    assert said in unseen.err
+    assert "No permission to read the function's metrics" in unseen.err
 
 
 def test_a_restorer_sees_the_lag(deployed: Deployed) -> None:

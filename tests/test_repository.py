@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from stream_backup.cli.main import cli
+
 ROOT = Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -45,6 +47,13 @@ def test_every_make_target_exists(path: str) -> None:
     called = set(re.findall(commands, (ROOT / path).read_text(), re.MULTILINE))
     assert called
     assert called <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+
+
+def test_the_readme_lists_every_command() -> None:
+    """Its table names each command once, and no other."""
+    cells = re.findall(r"^\| (`[^|]+`) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    listed = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+    assert sorted(listed) == sorted(cli.commands)
 
 
 def test_hooks_run_what_make_check_runs() -> None:

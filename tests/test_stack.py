@@ -121,7 +121,7 @@ def test_enable_by_the_stack(deployed: Deployed) -> None:
     assert (made["BatchSize"], made["MaximumRecordAgeInSeconds"], made["MaximumRetryAttempts"]) == (
         500,
         21600,
-        50,
+        -1,
     )
     assert made["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert made["BisectBatchOnFunctionError"]

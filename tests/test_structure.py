@@ -38,7 +38,7 @@ TERMINAL = ("click", "rich")
 LIGHT = {
     "backfill.worker": ("click", "rich", "aws_lambda_powertools", "stream_backup.cli"),
     "stream_backup.handler": ("click", "rich", "boto3", "stream_backup.aws", "stream_backup.cli"),
-    "stream_backup.watcher": ("click", "rich", "stream_backup.cli"),
+    "stream_backup.watcher": ("click", "rich", "tenacity", "stream_backup.cli"),
 }
 """What a process that imports only this module must not load. Powertools loads botocore."""
 
@@ -157,10 +157,11 @@ def test_margins_are_computed_with_in_one_room() -> None:
 
 
 def test_records_are_stored_by_the_catalog_alone() -> None:
-    """Only `archive/catalog.py` reads and writes what is under `meta/`."""
+    """Only the catalog, of which the checkpoints are a part, reads and writes what is under
+    `meta/`."""
     verbs = re.compile(r"\.meta\.(write|read|read_one|names|named|one)\(")
     found = [path.name for path in SOURCES if verbs.search(path.read_text())]
-    assert found == ["catalog.py"]
+    assert found == ["catalog.py", "checkpoints.py"]
 
 
 def test_an_archive_has_the_right_clock() -> None:

@@ -1,9 +1,13 @@
 """What must hold of template.yaml, checked without deploying it."""
 
+import hashlib
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +16,16 @@ import pytest
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.capture.batch import make_handler
+from stream_backup.capture.mapping import OLDEST_RECORD
 from stream_backup.core.key import key_hash
 from stream_backup.handler import report
 from tests import sam
+from tests.policies import ACCOUNT, PLACE, POLICIES, Rendered, allows, without
 from tests.servers import REGION
 
 TEMPLATE = sam.template()
 PARAMETERS = sam.parameters(TEMPLATE)
 RESOURCES = TEMPLATE["Resources"]
-POLICIES = ("WriterPolicy", "WatcherPolicy", "BackfillPolicy", "RestorerPolicy")
 ARCHIVE_BUCKET = RESOURCES["ArchiveBucket"]["Properties"]
 
 
@@ -75,6 +80,14 @@ def test_every_parameter_is_in_a_group() -> None:
             "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
             "alias/backups",
         ),
+        (
+            "TableKeyArns",
+            "arn:aws-cn:kms:cn-north-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab",
+            "alias/tables",
+        ),
+        ("ExistingBucketAccount", "123456789012", "1234-5678-9012"),
+        ("DeployerArn", "arn:aws:iam::123456789012:role/ci/deploy", "deploy"),
+        ("DeployerArn", "arn:aws-cn:iam::123456789012:user/ci", "arn:aws:iam::123456789012:root"),
         ("AlarmEmail", "on-call@example.com", "on-call"),
     ],
 )
@@ -87,11 +100,19 @@ def test_a_parameter_takes_what_it_should(name: str, good: str, bad: str) -> Non
 
 def test_no_action_is_a_wildcard() -> None:
     """No policy allows `*` or a family of actions, and only actions that take no resource are
-    allowed on all resources."""
-    on_all = ("dynamodb:ListTables", "cloudwatch:GetMetricStatistics")
+    allowed on all resources. A statement that denies is about buckets of another account."""
+    on_all = (
+        "dynamodb:ListTables",
+        "cloudwatch:GetMetricStatistics",
+        "lambda:ListEventSourceMappings",
+        "lambda:CreateEventSourceMapping",
+    )
     for policy in POLICIES:
         for statement in statements(policy):
-            assert statement["Effect"] == "Allow" or statement["Sid"] == "NoOtherRecords"
+            if statement["Sid"] in ("NoOtherRecords", "OnlyThisArchive", "OnlyTheseFailures"):
+                assert statement["Effect"] == "Deny"
+                continue
+            assert statement["Effect"] == "Allow"
             assert not [action for action in many(statement["Action"]) if "*" in action], statement[
                 "Sid"
             ]
@@ -105,7 +126,9 @@ def test_the_function_only_ever_puts() -> None:
     KMS that reads or deletes."""
     found = {statement["Sid"]: statement for statement in statements("WriterPolicy")}
     on_archive = [
-        sid for sid, statement in found.items() if "ArchiveBucket" in json.dumps(statement)
+        sid
+        for sid, statement in found.items()
+        if "ArchiveBucket" in json.dumps(statement) and statement["Effect"] == "Allow"
     ]
     assert on_archive == ["WriteVersions"]
     assert found["WriteVersions"]["Action"] == "s3:PutObject"
@@ -118,7 +141,10 @@ def test_the_function_only_ever_puts() -> None:
 def test_a_restorer_cannot_write_to_the_archive() -> None:
     """A restorer can read versions of the archive and can change nothing in S3."""
     actions = {
-        action for statement in statements("RestorerPolicy") for action in many(statement["Action"])
+        action
+        for statement in statements("RestorerPolicy")
+        for action in many(statement["Action"])
+        if statement["Effect"] == "Allow"
     }
     assert {action for action in actions if action.startswith("s3:")} == {
         "s3:GetBucketVersioning",
@@ -150,8 +176,9 @@ def test_the_watcher_cannot_forge_records() -> None:
         for resource in found["NoOtherRecords"]["Resource"]
     }
     assert found["NoOtherRecords"]["Effect"] == "Deny"
-    source = (sam.ROOT / "stream_backup/archive/catalog.py").read_text()
-    kinds = set(re.findall(r'meta\.write\(f"([a-z-]+)/', source)) | {"late", "mappings"}
+    archive = sam.ROOT / "stream_backup/archive"
+    source = "".join((archive / name).read_text() for name in ("catalog.py", "checkpoints.py"))
+    kinds = set(re.findall(r'meta\.write\(f?"([a-z-]+)/', source)) | {"late", "mappings"}
     assert written | denied == kinds
     assert not written & denied
     items = on_objects["PutInOrder"]["Resource"]["Fn::Sub"][0].rpartition("/")[2]
@@ -179,7 +206,7 @@ def test_a_bucket_is_private_and_takes_tls_alone(bucket: str) -> None:
     assert all(properties["PublicAccessBlockConfiguration"].values())
     assert len(properties["PublicAccessBlockConfiguration"]) == 4
     policy = RESOURCES[f"{bucket}Policy"]["Properties"]["PolicyDocument"]["Statement"]
-    (tls,) = (statement for statement in policy if statement["Sid"] == "OnlyOverTls")
+    (tls,) = (each for each in policy if each.get("Sid") == "OnlyOverTls")
     assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "s3:*")
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
@@ -220,7 +247,153 @@ def test_a_batch_that_fails_is_never_dropped() -> None:
     assert properties["DestinationConfig"] == {
         "OnFailure": {"Destination": {"Fn::GetAtt": ["FailuresBucket", "Arn"]}}
     }
-    assert PARAMETERS["MaximumRecordAge"]["MaxValue"] <= 24 * 3600, "a stream keeps a day"
+    # Lambda must still find the records of the batch, which a stream keeps for a day.
+    assert PARAMETERS["MaximumRecordAge"]["MaxValue"] == OLDEST_RECORD
+
+
+def test_lambda_accepts_the_settings_of_a_mapping() -> None:
+    """By default the record age decides when a batch is given up, not a number of retries, which a
+    short outage can use up. Lambda requires a window of a second at least for large batches, and
+    refuses the deployment otherwise."""
+    attempts = PARAMETERS["MaximumRetryAttempts"]
+    assert (attempts["Default"], attempts["MinValue"]) == (-1, -1)
+    assert PARAMETERS["BatchingWindow"]["MinValue"] == 1
+
+
+def test_the_endpoint_of_the_function_follows_the_partition() -> None:
+    """The function is given the endpoint of S3 in the bucket's Region, with the URL suffix of the
+    partition: obstore would use amazonaws.com everywhere."""
+    variables = RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
+    china = Rendered(ExistingBucket="backups", ExistingBucketRegion="cn-northwest-1")
+    china.values["AWS::URLSuffix"] = "amazonaws.com.cn"
+    for rendered, endpoint in (
+        (Rendered(), f"https://s3.{PLACE}.amazonaws.com"),
+        (china, "https://s3.cn-northwest-1.amazonaws.com.cn"),
+    ):
+        assert rendered.resolve(variables)["STREAM_BACKUP_S3_ENDPOINT"] == endpoint
+
+
+def test_a_policy_fits_into_its_quota() -> None:
+    """With the longest values that the parameters accept, and the keys of ten tables, each policy
+    has at most the 6,144 characters that IAM allows for a managed policy."""
+    key = f"arn:aws-us-gov:kms:us-gov-west-1:{ACCOUNT}:key/mrk-{'1' * 32}"
+    longest = Rendered(
+        StackName="s" * 56,  # the name of the watcher has at most 64 characters
+        Prefix="p" * PARAMETERS["Prefix"]["MaxLength"],
+        TablePattern="t" * 128,
+        RestorePattern="t" * 128,
+        KmsKeyArn=key,
+        TableKeyArns=",".join([key] * 10),
+    )
+    assert PARAMETERS["TablePattern"]["AllowedPattern"].endswith("{1,128}")
+    for policy in POLICIES:
+        assert longest.size(policy) <= 6144, policy
+
+
+ARCHIVE = {"new": {}, "existing": {"ExistingBucket": "backups"}}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("kind", ARCHIVE)
+def test_a_bucket_of_another_account_is_refused(policy: str, kind: str) -> None:
+    """If a bucket is deleted, anybody can create one with its name: nothing is written to it or
+    read from it. Without the statement it would be."""
+    rendered = Rendered(**ARCHIVE[kind])
+    statements = rendered.policy(policy)
+    archive = rendered.values["ExistingBucket"] or rendered.values["ArchiveBucket"]
+    put, get = "s3:PutObject", "s3:GetObjectVersion"
+    action = put if policy in ("WriterPolicy", "WatcherPolicy", "EnablerPolicy") else get
+    where = f"arn:aws:s3:::{archive}/orders/meta/witness/label.json"
+    assert allows(statements, action, where)
+    assert not allows(statements, action, where, owner="999999999999")
+    assert allows(without(statements, "OnlyThisArchive"), action, where, owner="999999999999")
+    if policy == "BackfillPolicy":
+        return  # it does not see failed batches
+    failures = f"arn:aws:s3:::{rendered.values['FailuresBucket']}"
+    action = put if policy == "WriterPolicy" else "s3:GetObject"
+    where = f"{failures}/aws/lambda/batch"
+    assert allows(statements, action, where)
+    assert not allows(statements, action, where, owner="999999999999")
+    assert allows(without(statements, "OnlyTheseFailures"), action, where, owner="999999999999")
+
+
+def test_an_existing_bucket_of_a_known_account_is_used() -> None:
+    """The account of an existing bucket can be named; then no other account's is used, not even a
+    bucket of this account."""
+    statements = Rendered(ExistingBucket="backups", ExistingBucketAccount="999999999999").policy(
+        "WriterPolicy"
+    )
+    where = "arn:aws:s3:::backups/orders/ee2bdf43ab8f10ad6c66546714da218b"
+    assert allows(statements, "s3:PutObject", where, owner="999999999999")
+    assert not allows(statements, "s3:PutObject", where)
+
+
+CONFIGURATION = [
+    "s3:PutLifecycleConfiguration",
+    "s3:PutBucketVersioning",
+    "s3:PutBucketPolicy",
+    "s3:DeleteBucketPolicy",
+    "s3:PutBucketObjectLockConfiguration",
+]
+
+
+def denied(rendered: Rendered, principal: str, action: str, resource: str) -> bool:
+    """Whether the policy of the archive bucket denies this to whoever has every permission."""
+    document = RESOURCES["ArchiveBucketPolicy"]["Properties"]["PolicyDocument"]
+    everything = {"Sid": "All", "Effect": "Allow", "Action": "*", "Resource": "*"}
+    found = [
+        {name: value for name, value in statement.items() if name != "Principal"}
+        for statement in rendered.resolve(document)["Statement"]
+    ]
+    return not allows([everything, *found], action, resource, principal=principal)
+
+
+@pytest.mark.parametrize("action", CONFIGURATION)
+@pytest.mark.parametrize("glass", [True, False])
+def test_only_the_deployer_configures_the_archive(action: str, glass: bool) -> None:
+    """With DeployerArn, only the deployer and the break-glass role may change what protects the
+    history: lifecycle rules, versioning, Object Lock, and the policy itself. An administrator may
+    not. Without DeployerArn, IAM alone decides."""
+    who = f"arn:aws:iam::{ACCOUNT}:role"
+    deployer, breaker, other = f"{who}/ci/deploy", f"{who}/break-glass", f"{who}/administrator"
+    given = {"DeployerArn": deployer} | ({"BreakGlassRoleArn": breaker} if glass else {})
+    guarded, open_to_all = Rendered(**given), Rendered()
+    bucket = f"arn:aws:s3:::{guarded.values['ArchiveBucket']}"
+    assert not denied(guarded, deployer, action, bucket)
+    assert denied(guarded, other, action, bucket)
+    assert denied(guarded, breaker, action, bucket) != glass
+    assert not denied(open_to_all, other, action, bucket)
+
+
+def test_the_deployer_deletes_no_version() -> None:
+    """Whoever deploys may not delete a version. Only the break-glass role may."""
+    who = f"arn:aws:iam::{ACCOUNT}:role"
+    rendered = Rendered(DeployerArn=f"{who}/deploy", BreakGlassRoleArn=f"{who}/break-glass")
+    item = f"arn:aws:s3:::{rendered.values['ArchiveBucket']}/orders/item"
+    assert denied(rendered, f"{who}/deploy", "s3:DeleteObjectVersion", item)
+    assert not denied(rendered, f"{who}/break-glass", "s3:DeleteObjectVersion", item)
+
+
+def test_eventbridge_may_publish_without_a_condition() -> None:
+    """EventBridge cannot publish to a topic whose policy has a condition for it (Amazon EventBridge
+    User Guide, "Using resource-based policies for Amazon EventBridge"). CloudWatch can, and its
+    statement is limited to this account."""
+    found = RESOURCES["TopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    conditions = {each["Principal"]["Service"]: each.get("Condition") for each in found}
+    assert conditions == {
+        "events.amazonaws.com": None,
+        "cloudwatch.amazonaws.com": {
+            "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+        },
+    }
+
+
+def test_a_message_that_was_not_delivered_raises_an_alarm() -> None:
+    """The rule that reports a failed batch has an alarm on what EventBridge could not deliver."""
+    alarm = RESOURCES["UndeliveredAlarm"]["Properties"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Events", "FailedInvocations")
+    assert alarm["Dimensions"] == [{"Name": "RuleName", "Value": {"Ref": "FailuresRule"}}]
+    assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 0)
 
 
 def test_alarms_and_the_dashboard_name_the_metrics_the_handler_writes() -> None:
@@ -270,7 +443,7 @@ def test_every_alarm_tells_the_topic() -> None:
     ]
     every = [each for each in [*RESOURCES.values(), *loops] if isinstance(each, dict)]
     alarms = [each["Properties"] for each in every if each.get("Type") == "AWS::CloudWatch::Alarm"]
-    assert len(alarms) == 7
+    assert len(alarms) == 8
     for alarm in alarms:
         assert alarm["AlarmActions"] == [{"Ref": "Topic"}]
         watched = alarm.get("MetricName") == "exact_age"
@@ -300,7 +473,8 @@ def test_the_command_line_finds_its_outputs() -> None:
         "TopicArn",
     }
     named |= {"DashboardName", "WriterPolicyArn", "BackfillPolicyArn", "RestorerPolicyArn"}
-    named |= {"WatcherName", "WatcherPolicyArn"}
+    named |= {"WatcherName", "WatcherPolicyArn", "EnablerPolicyArn", "RedriverPolicyArn"}
+    named |= {"KmsKeyArn", "MaximumRetryAttempts"}
     assert named <= set(TEMPLATE["Outputs"])
 
 
@@ -316,22 +490,85 @@ def test_an_exception_from_a_lint_gives_its_reason() -> None:
             assert len(each["comment"]) > 30, (name, each["id"])
 
 
+FUNCTION = sam.ROOT / "function"
+
+
+def pins(file: str) -> dict[str, str]:
+    lines = (FUNCTION / file).read_text().replace("\\\n", "").splitlines()
+    words = (line.split()[0] for line in lines if line.strip() and line[0] not in "#- ")
+    return dict(word.split("==") for word in words)
+
+
 @pytest.mark.parametrize(
     ("file", "needed"),
     [
-        ("requirements.txt", {"aws-lambda-powertools", "obstore"}),
-        ("watcher-requirements.txt", {"boto3", "botocore"}),
+        ("requirements.in", {"aws-lambda-powertools", "obstore"}),
+        ("watcher-requirements.in", {"boto3", "botocore"}),
     ],
 )
 def test_the_function_runs_on_the_versions_the_tests_run_on(file: str, needed: set[str]) -> None:
     """The package pins what the tests' own constraints pin, and holds all that the project says it
     needs."""
-    lines = (sam.ROOT / "function" / file).read_text().splitlines()
-    pinned = dict(line.split("==") for line in lines if not line.startswith(("#", "-")))
+    pinned = pins(file)
     constraints = (sam.ROOT / "constraints.txt").read_text().lower().replace("_", "-").splitlines()
     for name, version in pinned.items():
         assert f"{name.lower().replace('_', '-')}=={version}" in constraints
     assert needed <= set(pinned)
+
+
+@pytest.mark.parametrize("file", ["requirements", "watcher-requirements"])
+def test_every_wheel_of_a_function_has_a_hash(file: str) -> None:
+    """The files that the build installs have the pins of their source, each with a hash, and name
+    no index."""
+    text = (FUNCTION / f"{file}.txt").read_text()
+    assert pins(f"{file}.txt") == pins(f"{file}.in")
+    entries = re.split(r"\n(?=\S)", re.sub(r"(?m)^#.*\n", "", text).strip())
+    for entry in entries:
+        if not entry.startswith("--requirement"):
+            assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), entry
+    assert "://" not in text
+
+
+@pytest.mark.parametrize("genuine", [True, False])
+def test_the_build_installs_no_other_wheel(tmp_path: Path, genuine: bool) -> None:
+    """A wheel with another content than the one whose hash is on record is not packaged, even if it
+    has the right name and version. The build asks only the index that pip is configured to use,
+    here a folder."""
+    wheel = tmp_path / "index" / "orjson-3.13.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as content:
+        content.writestr("orjson.py", "")
+        info = "orjson-3.13.0.dist-info"
+        content.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: orjson\nVersion: 3.13.0\n"
+        )
+        content.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        content.writestr(f"{info}/RECORD", "")
+    for folder in ("function", "stream_backup"):
+        shutil.copytree(sam.ROOT / folder, tmp_path / folder)
+    known = hashlib.sha256(wheel.read_bytes()).hexdigest() if genuine else "0" * 64
+    (tmp_path / "function" / "requirements.txt").write_text(
+        f"orjson==3.13.0 --hash=sha256:{known}\n"
+    )
+    command = ["make", "build-Function", f"ARTIFACTS_DIR={tmp_path / 'built'}"]
+    index = {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheel.parent),
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    done = subprocess.run(
+        [*command, f"PYTHON={sys.executable}"],
+        cwd=tmp_path / "function",
+        env=os.environ | index,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) is genuine, done.stderr
+    assert (tmp_path / "built" / "orjson.py").exists() is genuine
+    assert genuine or "DO NOT MATCH THE HASHES" in done.stderr
 
 
 def test_a_slip_inside_a_loop_is_caught(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from botocore.exceptions import ClientError
 
 import backfill.run
 import backfill.share
+import restore.target
 import restore.writer
 import stream_backup.archive.slices
-import stream_backup.aws.patience
 import stream_backup.capture.delivery
 import stream_backup.capture.failures
 import stream_backup.capture.follow
@@ -62,8 +62,8 @@ BRINK = 600
 
 
 class PlainBucket:
-    """What `enable` asks a connection about its buckets: the archive's has no lifecycle rules, and
-    no failed batch waits."""
+    """What `enable` asks a connection about its buckets: the archive's has no lifecycle rules and
+    encrypts without a KMS key, and no failed batch waits."""
 
     store = SimpleNamespace(bucket="backups")
 
@@ -77,6 +77,10 @@ class PlainBucket:
     def get_bucket_lifecycle_configuration(self, **_: Any) -> Any:
         code = {"Code": "NoSuchLifecycleConfiguration"}
         raise ClientError({"Error": code}, "GetBucketLifecycleConfiguration")
+
+    def get_bucket_encryption(self, **_: Any) -> Any:
+        rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+        return {"ServerSideEncryptionConfiguration": {"Rules": [rule]}}
 
     def get_paginator(self, _: str) -> Any:
         return SimpleNamespace(paginate=lambda **_: [{}])
@@ -555,11 +559,11 @@ def patched(world: Callable[[], World]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (
             backfill.run,
-            stream_backup.aws.patience,
             stream_backup.capture.delivery,
             stream_backup.capture.follow,
             stream_backup.capture.shards,
             stream_backup.capture.stream,
+            restore.target,
             restore.writer,
         ):
             patch.setattr(module, "time", clock)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from stream_backup.archive.store import Attempts, once
 from stream_backup.core.announcement import (
     NO_PERMIT,
     announcement,
@@ -49,19 +50,29 @@ class Announcer:
 
     `record` writes the announcement of some seconds for an hour, given by its first second. `clock`
     is AWS's clock in epoch seconds. Each hour is announced once for as many seconds as are needed,
-    which is known only after its record was written. Thread-safe: two threads may write the same
+    which is known only after its record was written. A put that `attempts` makes again is announced
+    again: how late it is depends on when it begins. Thread-safe: two threads may write the same
     record, which is harmless.
     """
 
-    def __init__(self, record: Callable[[int, int], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        record: Callable[[int, int], None],
+        clock: Callable[[], float],
+        attempts: Attempts = once,
+    ) -> None:
         self._record = record
         self._clock = clock
+        self._attempts = attempts
         self._announced: dict[int, int] = {}
         self._permit = NO_PERMIT  # what the last call of prepare found
 
     def put(self, at: int, put: Callable[..., Result], *arguments: object) -> Result:
         """Returns `put(*arguments)`, a put of a version stamped `at`, once it is announced if it is
-        late. Whatever the put or a record raises is raised."""
+        late. Whatever the put or a record raises is raised, after as many attempts as are made."""
+        return self._attempts("S3 PutObject", lambda: self._put(at, put, *arguments))
+
+    def _put(self, at: int, put: Callable[..., Result], *arguments: object) -> Result:
         clock = self._clock
         began = clock()
         oldest, since, until = self._permit

@@ -17,21 +17,23 @@ witness/LABEL        how far the watcher saw the stream being read (overwritten)
 retention/DAYS       for how long the bucket kept superseded versions, and when it did last
 ordered/BEGAN        a pass that put the versions of every item in order
 walks/KIND           how far a walk through the items has come, UNDER_WAY or ENDED (overwritten)
+attempts/enable      why the table could not be enabled, if it could not (overwritten)
 tables/LABEL         the table's description, for each stream's life of the table
 """
 
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Object
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from stream_backup.archive.announce import announced, record_of
-from stream_backup.core.checkpoints import FollowCheckpoint, SegmentCheckpoint
+from stream_backup.archive.checkpoints import Checkpoints
 from stream_backup.core.coverage import Stretch, stretches
 from stream_backup.core.item import digest
 from stream_backup.core.moment import iso
-from stream_backup.core.order import Ordered, Walk
+from stream_backup.core.order import Ordered
 from stream_backup.core.records import (
     ClosedHole,
+    EnableAttempt,
     End,
     HoleRecord,
     Mapping,
@@ -43,10 +45,7 @@ from stream_backup.core.records import (
 )
 from stream_backup.core.retention import Retention
 from stream_backup.core.time_rule import Lateness
-from stream_backup.core.witness import Evidence, Witness, read_to_end
-
-if TYPE_CHECKING:
-    from stream_backup.archive.layout import Archive
+from stream_backup.core.witness import Evidence, read_to_end
 
 Found = TypeVar("Found")
 
@@ -54,13 +53,9 @@ NOTHING: Object[str, Evidence] = {}
 """No report of AWS about any function."""
 
 
-class Catalog:
+class Catalog(Checkpoints):
     """The records of one table. Reading raises ArchiveError when a record is not one that this
     release can read."""
-
-    def __init__(self, archive: "Archive") -> None:
-        self._archive = archive
-        self.table = archive.table
 
     def streams(self) -> list[Stream]:
         """Returns every stream that was enabled, in order of time."""
@@ -181,33 +176,15 @@ class Catalog:
         """Returns the pieces of the table's streams without an outage, in order of time."""
         return stretches(self.streams(), self.ends(), self.outages())
 
-    def follow_checkpoint(self, label: str) -> FollowCheckpoint | None:
-        """Returns how far `follow` has read the stream of this label, None when it never did."""
-        return self._archive.meta.one(f"follow/{label}", FollowCheckpoint.of)
+    def enable_attempt(self) -> EnableAttempt | None:
+        """Returns the last attempt to enable the table, if it failed."""
+        attempt = self._archive.meta.one("attempts/enable", EnableAttempt.of)
+        return attempt if attempt and attempt.reason else None
 
-    def write_follow_checkpoint(self, label: str, checkpoint: FollowCheckpoint) -> None:
-        """Stores how far `follow` has read the stream of this label."""
-        self._archive.meta.write(f"follow/{label}", checkpoint.record())
-
-    def segment_checkpoints(self, run: str) -> dict[int, SegmentCheckpoint]:
-        """Returns, by number, how far the segments of a backfill have been scanned."""
-        found = self._archive.meta.named(f"segments/{run}", SegmentCheckpoint.of)
-        return {int(number): checkpoint for number, checkpoint in found.items()}
-
-    def write_segment_checkpoint(
-        self, run: str, number: int, checkpoint: SegmentCheckpoint
-    ) -> None:
-        """Stores how far a segment of a backfill has been scanned."""
-        self._archive.meta.write(f"segments/{run}/{number}", checkpoint.record())
-
-    def witness(self, label: str) -> Witness | None:
-        """Returns how far the watcher saw the stream of this label being read, None when it never
-        looked at it."""
-        return self._archive.meta.one(f"witness/{label}", Witness.of)
-
-    def write_witness(self, witness: Witness) -> None:
-        """Records how far a stream has certainly been read."""
-        self._archive.meta.write(f"witness/{witness.stream}", witness.record())
+    def write_enable_attempt(self, attempt: EnableAttempt) -> None:
+        """Records an attempt to enable the table that failed, or that succeeded after one that
+        failed."""
+        self._archive.meta.write("attempts/enable", attempt.record())
 
     def retentions(self) -> list[Retention]:
         """Returns every retention of superseded versions that was ever seen."""
@@ -224,14 +201,6 @@ class Catalog:
     def write_pass(self, ordered: Ordered) -> None:
         """Records a pass."""
         self._archive.meta.write(f"ordered/{iso(ordered.began)}", ordered.record())
-
-    def walks(self) -> dict[str, Walk]:
-        """Returns the walks through the items by kind: UNDER_WAY and ENDED."""
-        return self._archive.meta.named("walks", Walk.of)
-
-    def write_walk(self, kind: str, walk: Walk) -> None:
-        """Records how far a walk has come."""
-        self._archive.meta.write(f"walks/{kind}", walk.record())
 
     def description(self, label: str | None = None) -> TableDescription | None:
         """Returns the table as it was described while the stream of this label was on; without a

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from stream_backup.archive.announce import Announcer
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.meta import Meta
-from stream_backup.archive.store import ConflictError, ObjectStore
+from stream_backup.archive.store import Attempts, ConflictError, ObjectStore, once
 from stream_backup.core.as_of import item_at
 from stream_backup.core.change import Change
 from stream_backup.core.key import KeySchema, key_hash
@@ -52,7 +52,8 @@ class Archive:
 
     With a `schema`, each version that is read has its key, and the key is checked against the name
     of the object. The handler has no schema. Errors of the store are raised unchanged. Everything
-    that is put is announced if it is late by `clock`, which must be AWS's.
+    that is put is announced if it is late by `clock`, which must be AWS's, and put as often as
+    `attempts` says.
     """
 
     def __init__(
@@ -62,13 +63,14 @@ class Archive:
         table: str,
         schema: KeySchema | None = None,
         clock: Callable[[], float] = time.time,
+        attempts: Attempts = once,
     ) -> None:
         self.store = store
         self.table = table
         self.schema = schema
         self.root = f"{prefix}{table}/"
-        self.meta = Meta(store, self.root)
-        self.announcer = Announcer(Catalog(self).announce, clock)
+        self.meta = Meta(store, self.root, attempts)
+        self.announcer = Announcer(Catalog(self).announce, clock, attempts)
 
     def object_of(self, change: Change) -> Object:
         """Returns the object that stores a change, with the mark of a writer that announces."""

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from stream_backup.archive.store import ObjectStore
+from stream_backup.archive.store import Attempts, ObjectStore, once
 from stream_backup.core.version import Version
 from stream_backup.errors import foreign
 
@@ -18,18 +18,21 @@ Source = TypeVar("Source")
 
 
 class Meta:
-    """Under `root`, which ends with a slash. Names are without `.json`. Reading raises ArchiveError
-    when an object is not a JSON object, or not such a record."""
+    """Under `root`, which ends with a slash. Names are without `.json`. A record is put as often as
+    `attempts` says. Reading raises ArchiveError when an object is not a JSON object, or not such a
+    record."""
 
-    def __init__(self, store: ObjectStore, root: str) -> None:
+    def __init__(self, store: ObjectStore, root: str, attempts: Attempts = once) -> None:
         self._store = store
+        self._attempts = attempts
         self._start = f"{root}meta/"
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Writes the JSON object `content` to `meta/NAME.json`. The previous content is kept as an
         older version."""
         payload = json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
-        self._store.put(f"{self._start}{name}.json", payload, {"format": "1"})
+        path = f"{self._start}{name}.json"
+        self._attempts("S3 PutObject", lambda: self._store.put(path, payload, {"format": "1"}))
 
     def read(self, under: str) -> dict[str, dict[str, Any]]:
         """Returns the JSON objects in `meta/UNDER/` by name."""

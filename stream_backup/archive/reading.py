@@ -21,6 +21,12 @@ class Reading:
         self._moment = moment
         self._known: dict[str, Loaded | Stat] = {}
 
+    def at(self, moment: int) -> "Reading":
+        """Returns a reading for another moment, which reads no version again."""
+        other = Reading(self._archive, moment)
+        other._known = self._known
+        return other
+
     def look(self, version: Version) -> Loaded | Stat:
         """Returns the version with its payload, or only its stamp when it was written after the
         moment."""

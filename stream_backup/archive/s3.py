@@ -7,6 +7,7 @@ Botocore's parser takes ten times as long as expat for a listing, so `listing.py
 and botocore still signs and retries the requests.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,15 +15,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PreconditionError
 from obstore.store import S3Store as Objects
 
 from stream_backup.archive import listing
-from stream_backup.archive.store import ConflictError, Current
+from stream_backup.archive.store import Attempts, ConflictError, Current, once
 from stream_backup.core.version import Version
 
 if TYPE_CHECKING:
-    from obstore import Attributes, PutMode
+    from obstore import Attributes, GetOptions, PutMode
 
 PATIENCE, PAUSE = 10.0, 0.5
 """Seconds for which a conditional put is retried, and seconds between two attempts. obstore does
@@ -35,12 +36,24 @@ _REFUSED = "412 Precondition Failed"
 """What an error contains if S3 evaluated the condition of a create and found a current version.
 obstore raises AlreadyExistsError for 409 as well; any error without this text counts as 409."""
 
+_ANSWERED = "status code"
+"""What an error contains if S3 answered."""
+
 RETRY_TIMEOUT, TIMEOUT, CONNECT_TIMEOUT = 60, 30, 5
 """Seconds after which a request is not sent again, for which one attempt may last, and for which it
 may wait for a connection. A put with its retries must end within the time that it was announced for
 (`time_rule.BUDGET`)."""
 
+_FAILED = re.compile(
+    r"Error performing (?P<request>[A-Z]+ \S+) in"
+    r" .*?non-2xx status code: (?P<status>\d+[A-Za-z -]*)"
+)
+_TOLD = re.compile(r"<(Code|RequestId)>([\w.+/=-]{1,80})</")
+
 _RETRIES = {"max_retries": 8, "retry_timeout": timedelta(seconds=RETRY_TIMEOUT)}
+FEW_RETRIES = _RETRIES | {"max_retries": 2}
+"""For a client whose requests are made again anyway."""
+
 _TIMEOUTS = {"timeout": f"{TIMEOUT}s", "connect_timeout": f"{CONNECT_TIMEOUT}s"}
 
 
@@ -48,28 +61,33 @@ def open_objects(bucket: str, *, endpoint: str | None = None, **settings: Any) -
     """Returns an obstore client for `bucket`.
 
     Credentials and Region come from the environment unless `settings` contain them. An `endpoint`
-    (a server that emulates S3) is called with path-style requests. Every put sends the SHA-256 of
-    its payload, because a bucket with Object Lock rejects a put without a checksum (Amazon S3 User
-    Guide, "Managing Object Lock").
+    is called with path-style requests, unless `settings` say that it contains the name of the
+    bucket. Every put sends the SHA-256 of its payload, because a bucket with Object Lock rejects a
+    put without a checksum (Amazon S3 User Guide, "Managing Object Lock").
     """
-    settings.setdefault("checksum_algorithm", "SHA256")
+    given: dict[str, Any] = {"checksum_algorithm": "SHA256", "retry_config": _RETRIES}
     if endpoint:
-        settings |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+        given |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
     options = _TIMEOUTS | ({"allow_http": True} if endpoint else {})
     settings["client_options"] = options | settings.get("client_options", {})
-    return Objects(bucket, retry_config=_RETRIES, **settings)  # type: ignore[arg-type]
+    return Objects(bucket, **(given | settings))
 
 
 class S3Store:
     """An S3 bucket with versioning enabled. `objects` is an obstore client for the bucket. `client`
-    is a boto3 `s3` client, which is needed only by `versions`.
+    is a boto3 `s3` client, which is needed only by `versions`. Objects are read as often as
+    `attempts` says; whoever puts one decides that for itself, because a late put must be announced
+    again before each attempt.
 
     Errors of S3 are raised as the exceptions of obstore and botocore.
     """
 
-    def __init__(self, bucket: str, objects: Objects, client: Any = None) -> None:
+    def __init__(
+        self, bucket: str, objects: Objects, client: Any = None, attempts: Attempts = once
+    ) -> None:
         self.bucket = bucket
         self.requests: Counter[str] = Counter()
+        self._attempts = attempts
         self._objects = objects
         self._client = client
         if client is not None:
@@ -99,24 +117,44 @@ class S3Store:
 
     def current(self, path: str) -> Current | None:
         """Returns the current version, None when there is none or when it is a delete marker."""
-        self.requests["head"] += 1
-        try:
-            found = obstore.get(self._objects, path, options={"head": True})
-        except FileNotFoundError:
-            return None
-        return Current((found.meta["e_tag"] or "").strip('"'), _text(found.attributes))
+
+        def head() -> Current | None:
+            self.requests["head"] += 1
+            try:
+                found = obstore.get(self._objects, path, options={"head": True})
+            except FileNotFoundError:
+                return None
+            except BaseError as error:
+                raise brief(error) from None
+            return Current((found.meta["e_tag"] or "").strip('"'), _text(found.attributes))
+
+        return self._attempts("S3 HeadObject", head)
 
     def get(self, path: str, version_id: str) -> tuple[bytes, Mapping[str, str]]:
         """Returns the payload and the user metadata of one version."""
-        self.requests["get"] += 1
-        found = obstore.get(self._objects, path, options={"version": version_id})
-        return found.bytes().to_bytes(), _text(found.attributes)
+
+        def get() -> tuple[bytes, Mapping[str, str]]:
+            self.requests["get"] += 1
+            try:
+                found = obstore.get(self._objects, path, options={"version": version_id})
+                return found.bytes().to_bytes(), _text(found.attributes)
+            except (BaseError, FileNotFoundError) as error:
+                raise brief(error) from None
+
+        return self._attempts("S3 GetObject", get)
 
     def stat(self, path: str, version_id: str) -> Mapping[str, str]:
         """Returns the user metadata of one version."""
-        self.requests["head"] += 1
-        found = obstore.get(self._objects, path, options={"version": version_id, "head": True})
-        return _text(found.attributes)
+
+        def head() -> Mapping[str, str]:
+            self.requests["head"] += 1
+            options: GetOptions = {"version": version_id, "head": True}
+            try:
+                return _text(obstore.get(self._objects, path, options=options).attributes)
+            except (BaseError, FileNotFoundError) as error:
+                raise brief(error) from None
+
+        return self._attempts("S3 HeadObject", head)
 
     def versions(self, prefix: str, *, after: str = "", markers: bool = False) -> Iterator[Version]:
         """Yields every version under `prefix` in the order of S3's listing: by path, and the newest
@@ -146,17 +184,37 @@ class S3Store:
                     mode=mode,
                     use_multipart=False,
                 )
-            except GenericError:
-                if mode == "overwrite" or time.monotonic() - began > PATIENCE:
-                    raise
+            except GenericError as error:
+                answered = _ANSWERED in str(error)  # obstore has sent it again after such answers
+                if answered or mode == "overwrite" or time.monotonic() - began > PATIENCE:
+                    raise brief(error) from None
             except AlreadyExistsError as error:
                 if isinstance(mode, dict) or _REFUSED in str(error):
-                    raise
+                    raise brief(error) from None
                 if time.monotonic() - began > PATIENCE:
-                    raise ConflictError(f"S3 reports a conflicting operation on {path}") from error
+                    raise ConflictError(f"S3 reports a conflicting operation on {path}") from None
+            except (BaseError, FileNotFoundError) as error:
+                raise brief(error) from None
             else:
                 return
             time.sleep(PAUSE)
+
+
+def brief(error: BaseException) -> BaseException:
+    """Returns an error of obstore without S3's answer, which obstore repeats whole: an error of the
+    same class that has the request, its status, and S3's error code and request ID."""
+    return type(error)(shortened(error))
+
+
+def shortened(error: BaseException) -> str:
+    """Returns the text of an error, of obstore or another library, without an answer of S3."""
+    text = str(error)
+    if failed := _FAILED.search(text):
+        told = dict(_TOLD.findall(text))
+        ids = ", ".join(f"{name} {told[name]}" for name in ("Code", "RequestId") if name in told)
+        found = f"{failed['request']} failed, status code: {failed['status'].strip()}"
+        return found + (f" ({ids})" if ids else "")
+    return text.partition("\n")[0].partition(" - Server returned")[0]
 
 
 def _text(attributes: "Attributes") -> dict[str, str]:

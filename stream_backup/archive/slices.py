@@ -1,9 +1,10 @@
 """How work on an archive is divided: into slices, by the first digit of the items' names, and among
 threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from queue import Full, Queue
+from threading import Event, Thread
 from typing import TypeVar
 
 SLICES = tuple("0123456789abcdef")
@@ -13,6 +14,9 @@ them."""
 CONCURRENCY = 64
 """Requests that one process has under way at once: S3 takes 10 to 30 ms to answer one
 (`docs/performance.md`)."""
+
+_PATIENCE = 0.1
+"""Seconds after which a thread that waits for its result to be consumed looks whether to stop."""
 
 Found = TypeVar("Found")
 
@@ -27,6 +31,60 @@ def run_slices(work: Callable[[str], Found], slices: Sequence[str], stop: Event)
         except BaseException:
             stop.set()
             raise
+
+
+class _End:
+    """The end of a slice, or the error that ended it."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def merge_slices(
+    find: Callable[[str], Iterator[Found]], slices: Sequence[str], waiting: int = CONCURRENCY
+) -> Iterator[Found]:
+    """Yields what `find` finds in every slice, all slices at once, in no particular order. At most
+    `waiting` results wait to be consumed. The first error ends it, as does closing it."""
+    stop = Event()
+    found: Queue[Found | _End] = Queue(waiting)
+
+    def offer(each: Found | _End) -> bool:
+        while not stop.is_set():
+            try:
+                found.put(each, timeout=_PATIENCE)
+            except Full:
+                continue
+            return True
+        return False
+
+    def walk(part: str) -> None:
+        error = None
+        try:
+            for each in find(part):
+                if not offer(each):
+                    return
+        except BaseException as raised:  # noqa: BLE001 - it is raised where it is consumed
+            error = raised
+        offer(_End(error))
+
+    threads = [Thread(target=walk, args=(part,), name=f"slice-{part}") for part in slices]
+    try:
+        for thread in threads:
+            thread.start()
+        left = len(threads)
+        while left:
+            each = found.get()
+            if not isinstance(each, _End):
+                yield each
+            elif each.error:
+                raise each.error
+            else:
+                left -= 1
+    finally:
+        stop.set()
+        for thread in threads:
+            if thread.ident:
+                thread.join()
 
 
 class HashFraction:

@@ -8,7 +8,7 @@ that the restore can be resumed.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
 from stream_backup.archive.catalog import NOTHING, Catalog
@@ -33,7 +33,8 @@ _WITNESSES = 10_000
 class Status:
     """`checkpoint` is that of the newest stream, where `follow` reads it; `now` is AWS's clock.
     `lateness` is how late versions may have been written, by the bound that holds for every
-    stream; `walks` are what the watcher found in the items."""
+    stream; `walks` are what the watcher found in the items; `ends` are the ends of the streams that
+    are not on, by label."""
 
     coverage: Coverage
     streams: list[Stream]
@@ -44,6 +45,7 @@ class Status:
     now: int
     lateness: Lateness = Lateness()  # noqa: RUF009 - it is frozen
     walks: Mapping[str, Walk] = field(default_factory=dict)
+    ends: Mapping[str, End] = field(default_factory=dict)
 
     @property
     def stream(self) -> Stream | None:
@@ -60,6 +62,11 @@ class Status:
     def lag(self) -> int | None:
         """Seconds by which the archive may be behind the table, None where no stream is on."""
         return max(0, self.now - self.coverage.latest) if self.streams else None
+
+    def coverage_after(self, outages: Iterable[Outage]) -> Coverage:
+        """The coverage that is left once these outages are on record too."""
+        pieces = stretches(self.streams, self.ends, [*self.outages, *outages])
+        return replace(self.coverage, epochs=tuple(epochs(pieces, self.runs)))
 
     @property
     def floor_now(self) -> int:
@@ -125,7 +132,7 @@ def status_of(
     causes = (runs, redrives, lateness.announced)
     wrong = disorders(found, streams, *causes, passes, walks.values())
     coverage = Coverage(found, witness, tuple(holes), kept, tuple(wrong))
-    return Status(coverage, streams, runs, outages, pieces, checkpoint, now, lateness, walks)
+    return Status(coverage, streams, runs, outages, pieces, checkpoint, now, lateness, walks, ends)
 
 
 def unrecorded_end(archive: Archive, stream: Stream, live: Live, now: int) -> End:

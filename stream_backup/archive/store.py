@@ -5,10 +5,25 @@ Paths are complete: `PREFIX/TABLE/<md5>`. Times are whole epoch seconds, as in S
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, Protocol, TypeVar
 
 from stream_backup.core.version import Version
+
+Found = TypeVar("Found")
+
+
+class Attempts(Protocol):
+    """How often a request is made: once, or again for as long as AWS does not accept it."""
+
+    def __call__(self, what: str, work: Callable[[], Found]) -> Found:
+        """Returns what `work` returns. `what` names the service and the operation, for example
+        `S3 PutObject`."""
+
+
+def once(what: str, work: Callable[[], Found]) -> Found:  # noqa: ARG001 - as `Attempts` has it
+    """Makes a request once: its caller is called again when it fails, as the function is."""
+    return work()
 
 
 class Current(NamedTuple):

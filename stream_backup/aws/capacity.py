@@ -8,6 +8,10 @@ from multiprocessing.sharedctypes import Synchronized
 
 from stream_backup.core.records import Live
 
+NEW_READ, NEW_WRITE = 12_000, 4_000
+"""Units per second that a new on-demand table takes (Amazon DynamoDB Developer Guide, "DynamoDB
+on-demand capacity mode", "Initial throughput and scaling properties")."""
+
 READ_SHARE = 0.5
 """The share of a provisioned table's read capacity that a scan uses by default."""
 

@@ -7,7 +7,6 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
@@ -15,10 +14,13 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.location import Location
-from stream_backup.archive.s3 import S3Store, open_objects
+from stream_backup.archive.s3 import FEW_RETRIES, S3Store, open_objects
 from stream_backup.archive.slices import SLICES
+from stream_backup.archive.store import Attempts, once
 from stream_backup.aws.clock import AwsClock
 from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.endpoint import endpoint_of, root_certificate
+from stream_backup.aws.session import open_session
 from stream_backup.aws.stack import NAME, Stack, find_stack
 from stream_backup.core.key import KeySchema
 from stream_backup.errors import UsageError
@@ -35,17 +37,18 @@ early enough that those it returns are valid for at least this long."""
 @dataclass(slots=False)
 class Connection:
     """The clients for one profile, Region, archive and stack. Each client is created when it is
-    first used."""
+    first used, and makes its requests as often as `attempts` says."""
 
     profile: str | None
     region: str | None
     archive_url: str | None
     stack_name: str = NAME
+    attempts: Attempts = once
 
     @cached_property
     def session(self) -> Any:
         """The boto3 session."""
-        return boto3.Session(profile_name=self.profile, region_name=self.region)
+        return open_session(self.profile, self.region, self.attempts)
 
     @cached_property
     def dynamodb(self) -> DynamoDB:
@@ -109,13 +112,17 @@ class Connection:
                 f"Enable versioning: aws s3api put-bucket-versioning --bucket {bucket}"
                 " --versioning-configuration Status=Enabled",
             )
-        endpoint = self.s3.meta.endpoint_url
-        stand_in = None if "amazonaws.com" in endpoint else endpoint
-        credentials = Boto3CredentialProvider(self.session, ttl=_CREDENTIALS)
-        objects = open_objects(
-            bucket, endpoint=stand_in, credential_provider=credentials, region=self._bucket_region()
-        )
-        return S3Store(bucket, objects, self.s3)
+        region = self._bucket_region()
+        settings: dict[str, Any] = {
+            "credential_provider": Boto3CredentialProvider(self.session, ttl=_CREDENTIALS),
+            "client_options": root_certificate(self.session),
+            "region": region,
+        }
+        if self.attempts is not once:
+            settings["retry_config"] = FEW_RETRIES
+        found = endpoint_of(self.session.client("s3", region_name=region), bucket)
+        objects = open_objects(bucket, **settings, **found)
+        return S3Store(bucket, objects, self.s3, self.attempts)
 
     def _bucket_region(self) -> str:
         """Returns the Region of the bucket, which may differ from that of the tables: boto3 follows
@@ -131,7 +138,8 @@ class Connection:
 
     def archive(self, table: str, schema: KeySchema | None = None) -> Archive:
         """Returns the archive of a table. Raises UsageError like `store`."""
-        return Archive(self.store, self.location.prefix, table, schema, self.now)
+        prefix, attempts = self.location.prefix, self.attempts
+        return Archive(self.store, prefix, table, schema, self.now, attempts)
 
     def tables(self) -> list[str]:
         """Returns the names of the tables that have objects in this archive."""

@@ -2,9 +2,15 @@
 
 from typing import Any
 
+from stream_backup.aws.capacity import NEW_READ
 from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.encryption import specification
 from stream_backup.aws.table import wait_until_active
 from stream_backup.core.records import TableDescription
+from stream_backup.errors import UsageError
+
+MOST_TAGS = 50
+"""Tags of a table at most (Amazon DynamoDB Developer Guide, "Tagging restrictions")."""
 
 _INDEX_FIELDS = ("IndexName", "KeySchema", "Projection")
 _THROUGHPUT_FIELDS = ("ReadCapacityUnits", "WriteCapacityUnits")
@@ -16,21 +22,60 @@ def create(
     name: str,
     description: TableDescription,
     tags: dict[str, str],
+    warm_throughput: int | None = None,
     *,
     stream: bool,
 ) -> None:
     """Creates table `name` from `description` with `tags` added, its stream off unless `stream`;
-    returns when the table is active."""
-    dynamodb.call("create_table", creation(name, description, tags, stream=stream))
+    returns when the table is active. With `warm_throughput` it and its indexes take so many write
+    units a second at once. Raises UsageError when this table cannot, or when its key cannot be
+    used."""
+    request = creation(name, description, tags, stream=stream)
+    if encryption := specification(dynamodb, description):
+        request["SSESpecification"] = encryption
+    if warm_throughput:
+        _require_warmable(description, warm_throughput)
+        warm = {"ReadUnitsPerSecond": NEW_READ, "WriteUnitsPerSecond": warm_throughput}
+        # An index that takes less than its table slows down the writes to the table.
+        for each in (request, *request.get("GlobalSecondaryIndexes", ())):
+            each["WarmThroughput"] = warm
+    dynamodb.call("create_table", request)
     wait_until_active(dynamodb, name)
+
+
+def _require_warmable(description: TableDescription, units: int) -> None:
+    found = description.table
+    if billing_mode(found) != "PAY_PER_REQUEST":
+        raise UsageError(
+            "--warm-throughput is for on-demand tables, and this one has provisioned capacity.",
+            "Leave it out. To write faster, restore --like a table with more write capacity.",
+        )
+    most = found.get("OnDemandThroughput", {}).get("MaxWriteRequestUnits", -1)
+    if 0 < most < units:
+        raise UsageError(
+            f"The table takes {most:,} write units a second at most (MaxWriteRequestUnits), which"
+            f" is less than {units:,}.",
+            "Leave out --warm-throughput, or pass at most this number.",
+        )
+
+
+def billing_mode(found: dict[str, Any]) -> str:
+    """Returns `PAY_PER_REQUEST` or `PROVISIONED`, for `Table` of a DescribeTable answer."""
+    return str(found.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED"))
+
+
+def tags_later(description: TableDescription, room: int) -> list[dict[str, str]]:
+    """Returns the tags of the table that do not fit while `room` other tags are on it."""
+    return sorted(description.tags, key=lambda tag: tag["Key"])[MOST_TAGS - room :]
 
 
 def creation(
     name: str, description: TableDescription, tags: dict[str, str], *, stream: bool
 ) -> dict[str, Any]:
-    """Returns the request of CreateTable for `description`."""
+    """Returns the request of CreateTable for `description`, without its encryption and
+    `tags_later`."""
     found = description.table
-    mode = found.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED")
+    mode = billing_mode(found)
     request: dict[str, Any] = {
         "TableName": name,
         "AttributeDefinitions": found["AttributeDefinitions"],
@@ -44,8 +89,6 @@ def creation(
         request["GlobalSecondaryIndexes"] = [
             _index(index) | _throughput(index, mode) for index in indexes
         ]
-    if sse := _encryption(found.get("SSEDescription", {})):
-        request["SSESpecification"] = sse
     if table_class := found.get("TableClassSummary", {}).get("TableClass"):
         request["TableClass"] = table_class
     if found.get("DeletionProtectionEnabled"):
@@ -53,15 +96,17 @@ def creation(
     if stream:
         specification = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
         request["StreamSpecification"] = specification
-    every = {tag["Key"]: tag["Value"] for tag in description.tags} | tags
-    if every:
+    later = tags_later(description, len(tags))
+    kept = {tag["Key"]: tag["Value"] for tag in description.tags if tag not in later}
+    if every := kept | tags:
         request["Tags"] = [{"Key": key, "Value": value} for key, value in sorted(every.items())]
     return request
 
 
 def restore_settings(dynamodb: DynamoDB, name: str, description: TableDescription) -> None:
-    """Sets what CreateTable cannot set: time to live, unless it is on, and point-in-time
-    recovery."""
+    """Sets what CreateTable cannot set: time to live, unless it is on, and point-in-time recovery.
+    AWS refuses the latter for a while after a table was created
+    (ContinuousBackupsUnavailableException), which counts as busy."""
     ttl = description.time_to_live
     answer = dynamodb.call("describe_time_to_live", {"TableName": name}).data
     status = answer["TimeToLiveDescription"].get("TimeToLiveStatus")
@@ -70,7 +115,9 @@ def restore_settings(dynamodb: DynamoDB, name: str, description: TableDescriptio
         request: dict[str, Any] = {"TableName": name, "TimeToLiveSpecification": setting}
         dynamodb.call("update_time_to_live", request)
     if description.point_in_time_recovery:
-        recovery = {"PointInTimeRecoveryEnabled": True}
+        recovery: dict[str, Any] = {"PointInTimeRecoveryEnabled": True}
+        if description.recovery_days:
+            recovery["RecoveryPeriodInDays"] = description.recovery_days
         request = {"TableName": name, "PointInTimeRecoverySpecification": recovery}
         dynamodb.call("update_continuous_backups", request)
 
@@ -85,10 +132,3 @@ def _throughput(found: dict[str, Any], mode: str) -> dict[str, Any]:
         return {"ProvisionedThroughput": {field: given[field] for field in _THROUGHPUT_FIELDS}}
     limits = found.get("OnDemandThroughput")
     return {"OnDemandThroughput": limits} if limits else {}
-
-
-def _encryption(sse: dict[str, Any]) -> dict[str, Any]:
-    if sse.get("Status") not in (*_ON, "UPDATING"):
-        return {}
-    key = {"KMSMasterKeyId": sse["KMSMasterKeyArn"]} if "KMSMasterKeyArn" in sse else {}
-    return {"Enabled": True, "SSEType": sse.get("SSEType", "KMS")} | key

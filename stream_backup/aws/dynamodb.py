@@ -1,5 +1,5 @@
-"""A client for DynamoDB and DynamoDB Streams that sends and returns JSON in wire form over boto3's
-transport.
+"""A client for DynamoDB and DynamoDB Streams, and for the keys of tables in KMS, that sends and
+returns JSON in wire form over boto3's transport.
 
 boto3 converts every value to a Python object and back (binary to bytes, times to datetimes), which
 takes ten times as long as the JSON itself, and it does not accept a request body that is already
@@ -9,8 +9,9 @@ credentials, signing, retries and errors.
 """
 
 import json
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from threading import local
+from threading import Lock, local
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -21,10 +22,15 @@ from stream_backup.archive.slices import CONCURRENCY
 _CONFIG = Config(
     parameter_validation=False,
     user_agent="stream-backup",  # Botocore would create its own for every request.
-    retries={"mode": "standard", "max_attempts": 8},
     max_pool_connections=CONCURRENCY,
     account_id_endpoint_mode="disabled",
 )
+
+
+_KMS_CONFIG = _CONFIG.merge(
+    Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 3})
+)
+"""A network that has endpoints only for DynamoDB and S3 cannot reach KMS, so nothing waits long."""
 
 
 class Answer(NamedTuple):
@@ -42,10 +48,25 @@ class Caller(Protocol):
         """Calls an operation like DynamoDB.call."""
 
 
-class DynamoDB:
-    """DynamoDB and DynamoDB Streams in the Region of `session`, a boto3 session.
+@dataclass(slots=True)
+class Clocked:
+    """A caller that knows AWS's clock: `clock` is the latest second that an answer had."""
 
-    It is thread-safe, like the two clients that it uses. Errors of AWS are raised as botocore's
+    caller: Caller
+    clock: int = 0
+
+    def call(self, operation: str, request: dict[str, Any] | bytes) -> Answer:
+        """Calls an operation like DynamoDB.call."""
+        answer = self.caller.call(operation, request)
+        self.clock = max(self.clock, answer.moment)
+        return answer
+
+
+class DynamoDB:
+    """DynamoDB, DynamoDB Streams and KMS in the Region of `session`, a boto3 session.
+
+    It is thread-safe, like the clients that it uses. The one for KMS is created when it is first
+    used, because most tables have no key in KMS. Errors of AWS are raised as botocore's
     ClientError.
     """
 
@@ -53,21 +74,36 @@ class DynamoDB:
         self.tables = session.client("dynamodb", config=_CONFIG)
         self.streams = session.client("dynamodbstreams", config=_CONFIG)
         self._call = local()
+        self._session, self._kms, self._lock = session, None, Lock()
         for client in (self.tables, self.streams):
-            service = client.meta.service_model.service_id.hyphenize()
-            client.meta.events.register_last(f"before-call.{service}", self._fill)
-            client.meta.events.register_last(f"before-parse.{service}", self._take)
+            self._hook(client)
 
     def call(self, operation: str, request: dict[str, Any] | bytes) -> Answer:
         """Calls an operation by its boto3 name, for example `call("scan", {"TableName": "t"})`.
         `request` is in wire form, as a dictionary or as JSON bytes."""
-        client = self.streams if operation in _OF_STREAMS else self.tables
+        client = self._client(operation)
         self._call.request = request if isinstance(request, bytes) else json.dumps(request).encode()
         try:
             getattr(client, operation)(**_FOR_ENDPOINT.get(operation, {}))
             return Answer(orjson.loads(self._call.answer), self._call.moment)
         finally:
             self._call.__dict__.clear()
+
+    def _client(self, operation: str) -> Any:
+        if operation in _OF_STREAMS:
+            return self.streams
+        if operation not in _OF_KMS:
+            return self.tables
+        with self._lock:
+            if self._kms is None:
+                self._kms = self._hook(self._session.client("kms", config=_KMS_CONFIG))
+            return self._kms
+
+    def _hook(self, client: Any) -> Any:
+        service = client.meta.service_model.service_id.hyphenize()
+        client.meta.events.register_last(f"before-call.{service}", self._fill)
+        client.meta.events.register_last(f"before-parse.{service}", self._take)
+        return client
 
     def _fill(self, params: dict[str, Any], **_: Any) -> None:
         if request := getattr(self._call, "request", None):
@@ -87,3 +123,4 @@ _FOR_ENDPOINT: dict[str, dict[str, Any]] = {"batch_write_item": {"RequestItems":
 `request` replaces the body."""
 
 _OF_STREAMS = {"describe_stream", "get_shard_iterator", "get_records"}
+_OF_KMS = {"describe_key"}

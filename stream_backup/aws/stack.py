@@ -31,8 +31,9 @@ class Stack:
 
     `archive` is the archive URL. `failures` is the bucket that receives failed batches, if there is
     one. `pattern` matches the tables whose streams the function may read: comma-separated patterns
-    with `*` and `?`, which match as in IAM. `settings` are the parameters of a new event source
-    mapping, so that it equals one from the template.
+    with `*` and `?`, which match as in IAM. `key` is the ARN of the KMS key that the function may
+    encrypt the archive with, None when it may use no key. `settings` are the parameters of a new
+    event source mapping, so that it equals one from the template.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Stack:
     failures: str | None
     pattern: str
     settings: Mapping[str, int]
+    key: str | None = None
 
     @property
     def destination(self) -> str | None:
@@ -73,6 +75,7 @@ class Stack:
                 for output, name in _SETTINGS.items()
                 if outputs.get(output)
             },
+            key=outputs.get("KmsKeyArn") or None,
         )
 
     def require(self, table: str) -> None:

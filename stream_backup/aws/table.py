@@ -1,16 +1,27 @@
 """A live table: looked up, waited for, and described for the archive."""
 
 import time
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.encryption import manager_of
+from stream_backup.core.nearest import did_you_mean
 from stream_backup.core.records import Live, TableDescription
 from stream_backup.errors import UsageError
 
 RESTORING = "stream-backup:restoring"
 """The tag of a table while a restore fills it: which restore that is."""
+
+RESTORED = "stream-backup:restored"
+"""The tag of a table that a restore filled: the moment and the table that it was restored from."""
+
+_COMPARED = 2500
+"""Names of tables that a mistyped one is compared with: as many as an account has by default
+(Amazon DynamoDB Developer Guide, "Service, account, and table quotas in Amazon DynamoDB")."""
 
 
 def look_up(dynamodb: DynamoDB, table: str) -> tuple[Live | None, int]:
@@ -33,9 +44,28 @@ def require(dynamodb: DynamoDB, table: str) -> tuple[Live, int]:
     if live is None:
         raise UsageError(
             f"There is no table {table!r} in this account and Region.",
-            "Check its name, --region and --profile.",
+            f"{_suggestion(dynamodb, table)}Check its name, --region and --profile.",
         )
     return live, now
+
+
+def names(dynamodb: DynamoDB) -> Iterator[str]:
+    """Yields the names of the tables in this account and Region. Raises ClientError."""
+    request: dict[str, Any] = {}
+    while True:
+        page = dynamodb.call("list_tables", request).data
+        yield from page["TableNames"]
+        if "LastEvaluatedTableName" not in page:
+            return
+        request = {"ExclusiveStartTableName": page["LastEvaluatedTableName"]}
+
+
+def _suggestion(dynamodb: DynamoDB, table: str) -> str:
+    """The nearest name of a table, where tables may be listed."""
+    try:
+        return did_you_mean(table, islice(names(dynamodb), _COMPARED))
+    except ClientError:
+        return ""
 
 
 def wait_until_active(dynamodb: DynamoDB, name: str) -> None:
@@ -57,6 +87,8 @@ def describe(dynamodb: DynamoDB, found: dict[str, Any]) -> TableDescription:
         time_to_live=ttl["TimeToLiveDescription"],
         tags=tuple(tags_of(dynamodb, arn)),
         point_in_time_recovery=recovery.get("PointInTimeRecoveryStatus") == "ENABLED",
+        key_manager=manager_of(dynamodb, found),
+        recovery_days=recovery.get("RecoveryPeriodInDays"),
     )
 
 

@@ -19,7 +19,7 @@ from stream_backup.archive.slices import CONCURRENCY
 from stream_backup.archive.store import ObjectStore
 from stream_backup.core.change import Change, table_of
 from stream_backup.core.time_rule import FOREVER
-from stream_backup.errors import RecordError
+from stream_backup.errors import RecordError, UnavailableError
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 """A function of an event and its context that returns a partial-batch response, as Lambda calls
@@ -86,7 +86,7 @@ def write_batch(
 ) -> BatchOutcome:
     """Writes every change of `records`, in the order of the shard, to the archive of its table, by
     the threads of `pool`. Stops at a record that cannot be parsed, at the first put that fails, and
-    when `out_of_time`; raises for none of them."""
+    when `out_of_time`; raises for none of them, but UnavailableError where puts are waited for."""
     whole = BatchOutcome()
     chains: dict[str, list[_Put]] = {}
     announcers, oldest = set[Announcer](), FOREVER
@@ -106,6 +106,8 @@ def write_batch(
     try:
         for announcer in announcers:
             announcer.prepare(oldest)  # once here, and not by every thread
+    except UnavailableError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the batch is read again
         whole.fail(0, error)
         return whole
@@ -121,7 +123,9 @@ def write_batch(
                     break
                 try:
                     put.announcer.put(put.at, put.store.put, *put.object)
-                except Exception as error:  # noqa: BLE001 - whatever it is, this record is read again
+                except Exception as error:
+                    if isinstance(error, UnavailableError):
+                        raise
                     stop.set()
                     failed.append((put.position, error))
                     break

@@ -11,6 +11,7 @@ from stream_backup.archive.catalog import Catalog
 from stream_backup.aws.connection import Connection
 from stream_backup.capture.batch import make_handler
 from stream_backup.capture.follow import POLL, Follower
+from stream_backup.capture.known import suggestion
 from stream_backup.capture.shards import is_gone
 from stream_backup.capture.state import State, state_of
 from stream_backup.capture.walks import go_on, next_walk
@@ -44,7 +45,7 @@ def open_follower(
     if not streams:
         raise UsageError(
             f"{table} is not enabled in this archive.",
-            f"Run: stream-backup enable {table} --stream-only",
+            f"{suggestion(connection, table)}Run: stream-backup enable {table} --stream-only",
         )
     handler = make_handler(connection.archive)
     return Follower(connection.dynamodb, catalog, streams[-1], handler, progress)

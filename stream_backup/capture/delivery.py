@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream_backup.capture.batch import Handler
+from stream_backup.errors import UnavailableError
 
 LONGEST_WAIT = 30.0
 """Seconds at most before a failed batch is delivered again."""
@@ -29,10 +30,13 @@ def deliver(
     handle: Handler, arn: str, batch: Sequence[dict[str, Any]], note: Callable[[str], None]
 ) -> int:
     """Calls the handler with records of the stream `arn`. Returns how many of them, from the first
-    on, have certainly been written, by the rules of partial-batch responses."""
+    on, have certainly been written, by the rules of partial-batch responses. Raises
+    UnavailableError when AWS was out of reach for as long as this process waits."""
     event = {"Records": [record | {"eventSourceARN": arn} for record in batch]}
     try:
         answer = handle(event, None)
+    except UnavailableError:
+        raise
     except Exception as error:  # noqa: BLE001 - a function that fails is called again, whatever the reason
         note(f"The handler failed: {error}")
         return 0

@@ -6,17 +6,20 @@ from typing import Any
 
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
+from stream_backup.aws.bucket_key import require_key
 from stream_backup.aws.connection import Connection
+from stream_backup.aws.errors import translate
 from stream_backup.aws.lifecycle import lifecycle_of
 from stream_backup.aws.stack import Stack
-from stream_backup.aws.table import require
+from stream_backup.aws.table import RESTORED, RESTORING, require, tags_of
 from stream_backup.capture.mapping import attach, find, has_filter, require_announcing, wait
 from stream_backup.capture.state import keep_holes
-from stream_backup.capture.stream import switch_on
+from stream_backup.capture.stream import REPLACED, switch_on
 from stream_backup.capture.unread import record_unread
-from stream_backup.core.records import Mapping, Outage, ReaderKind, Stream
+from stream_backup.core.moment import iso
+from stream_backup.core.records import EnableAttempt, Mapping, Outage, ReaderKind, Stream
 from stream_backup.core.retention import changes
-from stream_backup.errors import UsageError
+from stream_backup.errors import StreamBackupError, UsageError
 
 SHORTEST = 3
 """Days for which a bucket must keep superseded versions. An old stream can deliver for a day after
@@ -84,6 +87,8 @@ class Enabler:
             self.stack.require(table)
         archive = connection.archive(table)
         self._require_kept(archive)
+        if self.stack:
+            require_key(connection.s3, connection.store.bucket, self.stack.key)
         if function:
             # Asked before the stream is recorded as one whose writers announce.
             require_announcing(self.client, function)
@@ -93,7 +98,35 @@ class Enabler:
         if function:
             mapping, filtered = self._attach(function, stream, table)
         keep_holes(connection, table)
+        catalog = Catalog(archive)
+        if catalog.enable_attempt():
+            catalog.write_enable_attempt(EnableAttempt(connection.clock(), "", ""))
         return Enabled(table, was_off, stream, mapping, filtered)
+
+    def reason_to_skip(self, table: str) -> str:
+        """Returns why a table whose name matches a pattern is not enabled unless it is named, else
+        "": somebody disabled it, or a restore made it and nobody has enabled it since."""
+        connection = self.connection
+        catalog = Catalog(connection.archive(table))
+        live, _ = require(connection.dynamodb, table)
+        newest = next(reversed(catalog.streams()), None)
+        if newest:
+            end = catalog.recorded_ends().get(newest.label)
+            if end and live.label != newest.label and not end.reason.startswith(REPLACED):
+                return f"it was disabled; its coverage ended at {iso(end.end)}"
+            if newest.table_id == live.description.get("TableId", ""):
+                return ""
+        tags = {tag["Key"] for tag in tags_of(connection.dynamodb, live.description["TableArn"])}
+        return "a restore made it" if tags & {RESTORED, RESTORING} else ""
+
+    def fail(self, table: str, error: StreamBackupError) -> None:
+        """Records that a table could not be enabled, unless the archive cannot be written."""
+        try:
+            attempt = EnableAttempt(self.connection.clock(), str(error), error.hint)
+            Catalog(self.connection.archive(table)).write_enable_attempt(attempt)
+        except Exception as failed:
+            if translate(failed) is None:
+                raise
 
     def _require_kept(self, archive: Archive) -> None:
         """Records for how long the bucket keeps superseded versions. Raises UsageError when a

@@ -5,8 +5,7 @@ Every shard is read after its parent (Amazon DynamoDB Developer Guide, "Reading 
 stream"). Every record is delivered at least once and none is skipped: a batch that fails is
 delivered again from its first failed record on, while the other shards continue. How far the stream
 has been read is kept in the archive, so that the next `follow` resumes there on any machine.
-Records that were trimmed before they were read are recorded as an outage. A request that fails
-because AWS is busy or out of reach is sent again for minutes.
+Records that were trimmed before they were read are recorded as an outage.
 
 A change is not seen at once: `caught_up` is the second up to which every shard has been read, as
 its records and, when it is open and quiet, AWS's clock show, minus the seconds after which a change
@@ -14,13 +13,10 @@ can be read.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from stream_backup.archive.catalog import Catalog
-from stream_backup.aws.dynamodb import DynamoDB
-from stream_backup.aws.patience import Retrying, RetryingCaller
+from stream_backup.aws.dynamodb import Clocked, DynamoDB
 from stream_backup.capture.batch import Handler
 from stream_backup.capture.delivery import Retry, deliver
 from stream_backup.capture.shards import (
@@ -51,8 +47,6 @@ ten times a second."""
 BEAT = 5
 """Seconds between two checkpoints while nothing happens."""
 
-Found = TypeVar("Found")
-
 
 @dataclass(slots=True)
 class Follower:
@@ -75,17 +69,15 @@ class Follower:
     _newest: int = 0
     _healed: int = 0
     _description: Description | None = None
-    _patience: Retrying = field(init=False)
-    _aws: RetryingCaller = field(init=False)
+    _aws: Clocked = field(init=False)
 
     def __post_init__(self) -> None:
-        self._patience = Retrying(self.progress.note)
-        self._aws = RetryingCaller(self.dynamodb, self._patience)
+        self._aws = Clocked(self.dynamodb)
 
     def start(self) -> None:
         """Resumes from the last checkpoint. Raises UsageError when the table or stream cannot be
         read."""
-        kept = self._keeping(lambda: self.catalog.follow_checkpoint(self.stream.label))
+        kept = self.catalog.follow_checkpoint(self.stream.label)
         # The stream's first second has not been read yet.
         self.caught_up = kept.caught_up if kept else first_stamp(from_iso(self.stream.label)) - 1
         description = self._describe()
@@ -141,7 +133,7 @@ class Follower:
             drained=self.drained,
             shards=shards,
         )
-        self._keeping(lambda: self.catalog.write_follow_checkpoint(self.stream.label, kept))
+        self.catalog.write_follow_checkpoint(self.stream.label, kept)
 
     @property
     def stuck(self) -> int:
@@ -154,9 +146,6 @@ class Follower:
         if found is None or not self.readers or self._aws.clock - found.moment >= DESCRIBE:
             found = self._description = describe_stream(self._aws, self.stream.arn)
         return found
-
-    def _keeping(self, work: Callable[[], Found]) -> Found:
-        return self._patience("A request to the archive", work)
 
     def _begin_shards(self, description: Description) -> None:
         first = not self._done and not self.readers
@@ -217,8 +206,7 @@ class Follower:
 
     def _outage(self, since: int, until: int, reason: str) -> None:
         self._healed = until
-        outage = Outage(self.stream.label, since, until, reason)
-        self._keeping(lambda: self.catalog.write_outage(outage))
+        self.catalog.write_outage(Outage(self.stream.label, since, until, reason))
         self.progress.note(
             f"Changes after {iso(since)} may be lost: {reason}. Run a backfill to start coverage"
             " again."

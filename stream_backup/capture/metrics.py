@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from stream_backup.core.witness import RECENT
+from stream_backup.errors import UnavailableError
 
 NAMESPACE = "StreamBackup"
 """Where the function and the watcher put their own metrics."""
@@ -34,7 +35,7 @@ def metrics_of(cloudwatch: Any, function: str, table: str, now: int) -> Reported
         run = _points(cloudwatch, "AWS/Lambda", "Duration", "Maximum", of_function, now)
         errors = _points(cloudwatch, "AWS/Lambda", "Errors", "Sum", of_function, now)
         failed = _points(cloudwatch, NAMESPACE, "failures", "Sum", of_table, now)
-    except (ClientError, BotoCoreError):
+    except (ClientError, BotoCoreError, UnavailableError):
         return Reported(None, None, None)
     seconds = [ceil(max(each, default=0) / 1000) for each in (age, run)]
     return Reported(seconds[0], round(sum(errors) + sum(failed)), seconds[1])

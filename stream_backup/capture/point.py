@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stream_backup.aws.connection import Connection
 from stream_backup.capture.catch_up import catch_up, wait
+from stream_backup.capture.known import unknown
 from stream_backup.capture.state import State
 from stream_backup.core.coverage import Epoch
 from stream_backup.core.moment import iso
@@ -90,14 +91,11 @@ def resolve(
     """
     table = state.table
     if not state.status.streams and connection.archive(table).is_empty():
-        raise UsageError(
-            f"The archive {connection.location} contains nothing of table {table!r}.",
-            "Check the name of the table, and --archive.",
-        )
+        raise unknown(connection, table)
     if moment >= state.now and not incomplete_ok:
         raise CoverageError(
             f"{iso(moment)} is not over yet: the time is {iso(state.now)}. {state.span}",
-            "Restore to a second that is over.",
+            "Choose a second that is over.",
         )
     if moment > state.status.coverage.latest and state.reading and moment < state.now:
         state = wait(connection, table, moment, progress)
@@ -105,12 +103,69 @@ def resolve(
     if point.epoch is None:
         progress.note(
             f"{iso(moment)} is outside coverage. {state.span} "
-            "The restore uses the versions that exist and may not be exact."
+            "The versions that exist are used, and the result may not be exact."
         )
     if point.epoch is None or point.epoch.end is None:
         for sentence in state.unseen:
             progress.note(sentence)
     return point
+
+
+def resolve_window(
+    connection: Connection,
+    state: State,
+    since: int,
+    until: int | None,
+    progress: Progress,
+    *,
+    incomplete_ok: bool,
+) -> tuple[RestorePoint, RestorePoint]:
+    """Returns the points before and at the end of the window (since, until]. Without `until` the
+    window ends at the latest exact moment.
+
+    Raises UsageError when the window is empty, and CoverageError when its moments are not in one
+    epoch, besides what `resolve` raises.
+    """
+    if until is None:
+        until = max(_latest(state), since + 1)  # for that one second, it is worth waiting
+        progress.note(f"The window ends at the latest exact moment, {iso(until)}.")
+    if since >= until:
+        raise UsageError(
+            f"The window from {iso(since)} to {iso(until)} contains no second.",
+            "--from is the last second before the window, --to is the last second in it.",
+        )
+    progress = _Once(progress)
+    last = resolve(connection, state, until, progress, incomplete_ok=incomplete_ok)
+    first = resolve(connection, last.state, since, progress, incomplete_ok=incomplete_ok)
+    if first.epoch != last.epoch and last.bounds and not incomplete_ok:
+        earliest, latest = last.bounds
+        raise CoverageError(
+            f"{iso(since)} and {iso(until)} are in two epochs of {state.table}: not everything that"
+            " changed between them is known.",
+            f"Choose two moments from {iso(earliest.moment)} to {iso(latest.moment)}.",
+        )
+    return first, last
+
+
+class _Once:
+    """Reports each sentence once, though two moments are resolved."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._told: set[str] = set()
+        self._progress = progress
+        self.task = progress.task
+
+    def note(self, text: str) -> None:
+        """Reports a sentence that was not reported before."""
+        if text not in self._told:
+            self._told.add(text)
+            self._progress.note(text)
+
+
+def _latest(state: State) -> int:
+    """The latest exact moment; without one, the last second that is over."""
+    bounds = state.status.coverage.bounds
+    return bounds[1].moment if bounds else state.now - 1
 
 
 def up_to_date(

@@ -24,7 +24,7 @@ from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.capture import failures
 from stream_backup.capture.batch import write_batch
-from stream_backup.capture.failures import DONE, GIVEN_UP, FailedBatch
+from stream_backup.capture.failures import DONE, GIVEN_UP, WAITING, FailedBatch
 from stream_backup.capture.holes import GONE, close_hole
 from stream_backup.core.change import Change, table_of
 from stream_backup.core.moment import iso
@@ -38,6 +38,8 @@ be older than a tombstone that has expired meanwhile."""
 
 RESERVE = 120
 """Seconds before that from which no further put is started; a put is retried for half as long."""
+
+NOT_LAMBDAS = "its path is not one that Lambda writes"
 
 EXPIRED = (
     "It is older than the bucket keeps tombstones, so that a removal after it may have expired."
@@ -70,6 +72,8 @@ class Redrive:
         Raises IncompleteError when the archive cannot be written: this batch and those after it
         then wait.
         """
+        if not batch.path.startswith(WAITING):
+            return self._keep(batch, NOT_LAMBDAS)
         try:
             found = failures.records(self.s3, batch)
         except RecordError as error:
@@ -99,7 +103,8 @@ class Redrive:
         """Closes the record of the batch, and then moves the batch: a reader that finds no object
         relies on the record."""
         close_hole(Catalog(self.archive), batch, aside, int(self.clock()))
-        failures.move(self.s3, batch, aside)
+        if batch.path.startswith(WAITING):
+            failures.move(self.s3, batch, aside)
 
     def _safe(
         self, records: list[tuple[dict[str, Any], Change]], reasons: list[str], until: int

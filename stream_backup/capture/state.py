@@ -72,6 +72,16 @@ class State:
         return tuple(problems(walks, coverage.disorders, coverage.kept, self.now))
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """The ARN and the TableId of the table, of the live one if it may be described, otherwise
+        of the one whose stream was enabled last; empty where they are not known."""
+        if self.live:
+            found = self.live.description
+            return found["TableArn"], found.get("TableId", "")
+        stream = self.status.stream
+        return (stream.arn.partition("/stream/")[0], stream.table_id) if stream else ("", "")
+
+    @property
     def reading(self) -> bool:
         """Whether the newest stream is being read now, so that waiting helps."""
         stream = self.status.stream

@@ -20,6 +20,9 @@ from stream_backup.errors import UsageError
 
 VIEW = "NEW_AND_OLD_IMAGES"
 
+REPLACED = "replaced by the stream of"
+"""How the reason of an end begins that `enable` recorded, and not `disable`."""
+
 _BUSY = {
     "ResourceInUseException": "is being created or changed",
     "LimitExceededException": "cannot be changed, because AWS has reached a limit",
@@ -161,7 +164,7 @@ def _record(
     if not same and known and known[-1].label not in catalog.ends():
         previous = known[-1]
         end = last_moment(archive, previous, first_stamp(from_iso(label)))
-        reason = f"replaced by the stream of {label}"
+        reason = f"{REPLACED} {label}"
         catalog.write_end(previous.label, End(end, reason))
     catalog.write_stream(stream)
     return stream

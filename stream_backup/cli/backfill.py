@@ -13,6 +13,7 @@ from backfill.workers import MOST, SMALL, Workers, default_workers
 from stream_backup.archive.catalog import Catalog
 from stream_backup.aws.capacity import units_of
 from stream_backup.aws.connection import Connection
+from stream_backup.aws.patience import PatientAttempts
 from stream_backup.aws.scan import ScanFraction
 from stream_backup.aws.table import require
 from stream_backup.capture.holes import record_holes
@@ -117,4 +118,6 @@ def _workers(number: int, connection: Connection, table: str, schema: KeySchema)
     if number == 1:
         return None
     clients = WorkerClients.of(connection, table, schema)
-    return Workers(number, clients, partial(lend, connection.session))
+    patience = connection.attempts
+    tell = patience.tell if isinstance(patience, PatientAttempts) else say
+    return Workers(number, clients, partial(lend, connection.session), tell)

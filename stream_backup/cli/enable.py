@@ -1,20 +1,18 @@
 """`stream-backup enable`."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from threading import Lock
-from typing import Any
 
 import click
 
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.errors import translate
-from stream_backup.capture.enabler import Enabled, Enabler
-from stream_backup.cli.console import bar, data, say
-from stream_backup.cli.options import as_json, connected
-from stream_backup.core.moment import from_iso, iso
-from stream_backup.errors import IncompleteError, StreamBackupError, UsageError
+from stream_backup.aws.table import names
+from stream_backup.capture.enabler import Enabler
+from stream_backup.cli.console import bar, data
+from stream_backup.cli.enable_report import Results, show_enabled
+from stream_backup.cli.options import as_json, connected, optional_table
+from stream_backup.errors import IncompleteError, UsageError
 
 AT_ONCE = 8
 """Tables enabled at once: switching a stream on takes half a minute, and AWS changes at most 500
@@ -22,7 +20,7 @@ tables at a time."""
 
 
 @click.command()
-@click.argument("table", required=False)
+@optional_table
 @click.option(
     "--match", metavar="PATTERN", help="Enable every table whose name matches, like 'prod-*'."
 )
@@ -48,6 +46,9 @@ def enable(
     A stream that is already on is used as it is, if it contains new images. Run a backfill next:
     coverage begins with it.
 
+    A pattern skips tables that somebody disabled and tables that a restore made. To enable one of
+    them, name it.
+
     \b
       stream-backup enable orders                    # with the deployed stack
       stream-backup enable --match 'prod-*'
@@ -64,7 +65,7 @@ def enable(
     enabler = Enabler(connection, function, stream_only=stream_only)
     if table:
         found = enabler.enable(table)
-        _show(found)
+        show_enabled(found)
         if as_json:
             data(found.record())
         return
@@ -79,44 +80,8 @@ def enable(
         )
 
 
-@dataclass(slots=True)
-class _Results:
-    """What became of many tables. Thread-safe."""
-
-    enabled: list[Enabled] = field(default_factory=list)
-    failed: dict[str, StreamBackupError] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
-
-    @property
-    def count(self) -> int:
-        return len(self.enabled) + len(self.failed)
-
-    def add(self, found: Enabled) -> None:
-        with self._lock:
-            self.enabled.append(found)
-
-    def fail(self, table: str, error: StreamBackupError) -> None:
-        with self._lock:
-            self.failed[table] = error
-
-    def record(self) -> dict[str, Any]:
-        tables = [each.record() for each in sorted(self.enabled, key=lambda each: each.table)]
-        failed = [
-            {"table": table, "reason": str(error), "hint": error.hint}
-            for table, error in sorted(self.failed.items())
-        ]
-        return {"tables": tables, "failed": failed}
-
-
 def _matching(connection: Connection, pattern: str) -> list[str]:
-    found: list[str] = []
-    request: dict[str, Any] = {}
-    while True:
-        page = connection.dynamodb.call("list_tables", request).data
-        found += (name for name in page["TableNames"] if fnmatchcase(name, pattern))
-        if "LastEvaluatedTableName" not in page:
-            break
-        request = {"ExclusiveStartTableName": page["LastEvaluatedTableName"]}
+    found = [name for name in names(connection.dynamodb) if fnmatchcase(name, pattern)]
     if not found:
         raise UsageError(
             f"No table in this account and Region matches {pattern!r}.",
@@ -125,42 +90,27 @@ def _matching(connection: Connection, pattern: str) -> list[str]:
     return found
 
 
-def _enable_all(enabler: Enabler, tables: list[str]) -> _Results:
+def _enable_all(enabler: Enabler, tables: list[str]) -> Results:
     """Enables each table by itself: one that fails stops no other."""
     # A missing stack or bucket is one error, not one of each table.
     _ = enabler.name, enabler.connection.store, enabler.connection.dynamodb
-    results = _Results()
+    results = Results()
     with ThreadPoolExecutor(AT_ONCE) as pool, bar("enable", "tables") as progress:
 
         def enable_one(table: str) -> None:
             try:
-                results.add(enabler.enable(table))
+                if reason := enabler.reason_to_skip(table):
+                    results.skip(table, reason)
+                else:
+                    results.add(enabler.enable(table))
             except Exception as error:
                 known = translate(error)
                 if known is None:
                     raise
+                enabler.fail(table, known)
                 results.fail(table, known)
-                say(f"{table}: {known}")
             progress.advance(1, results.count / len(tables))
 
         list(pool.map(enable_one, tables))
-    say(f"{len(results.enabled)} tables enabled. Next, for each: stream-backup backfill TABLE")
+    results.show()
     return results
-
-
-def _show(found: Enabled) -> None:
-    table, mapping = found.table, found.mapping
-    state = "is now on" if found.was_off else "was already on"
-    say(f"The stream of {table} {state}, since {iso(from_iso(found.stream.label))}.")
-    if mapping:
-        say(f"Function {mapping.function} reads it (event source mapping {mapping.uuid}).")
-        if found.filtered:
-            say("The mapping had a filter, which skips changes. It was removed; this is a gap.")
-        if not mapping.failures:
-            say(
-                "The mapping has no failures bucket: changes that the function cannot write within"
-                " 24 hours are lost. The function of the stack has one."
-            )
-    else:
-        say(f"Keep this running: stream-backup follow {table}")
-    say(f"Next: stream-backup backfill {table}")

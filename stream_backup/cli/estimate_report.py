@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-import click
-
+from stream_backup.cli.console import show
 from stream_backup.estimate.model import Part
 from stream_backup.estimate.rates import GB, MB
 from stream_backup.estimate.result import Estimate
@@ -12,8 +11,7 @@ from stream_backup.estimate.sizes import KB
 
 def report(estimate: Estimate) -> None:
     """Prints an estimate for people; `Estimate.record` is the same for programs."""
-    for line in lines(estimate):
-        click.echo(line)
+    show(*lines(estimate))
 
 
 def lines(estimate: Estimate) -> Iterator[str]:
@@ -27,6 +25,9 @@ def lines(estimate: Estimate) -> Iterator[str]:
     yield f"restore, of {_count(facts.versions, 'version')}"
     yield " into a new table"
     yield from _block(estimate, "into_table")
+    if estimate.warm:
+        yield f" into a new table, with --warm-throughput {estimate.warm}"
+        yield from _block(estimate, "into_warm_table")
     yield " to a file"
     yield from _block(estimate, "to_file")
     yield f"total       {_total(estimate)}"

@@ -3,7 +3,7 @@
 import click
 
 from stream_backup.aws.connection import Connection
-from stream_backup.cli.console import data
+from stream_backup.cli.console import data, show
 from stream_backup.cli.input import parse_key_of_any
 from stream_backup.cli.options import as_json, connected, table_argument
 from stream_backup.core.difference import plain
@@ -55,12 +55,12 @@ def _show(event: Event) -> None:
     stamp = event.stamp
     by = f" by {stamp.by}" if stamp.by else ""
     until = f" (seen until {iso(stamp.seen)})" if stamp.kind == "scan" else ""
-    click.echo(f"{iso(stamp.at)}  {stamp.kind}{by}{until}")
+    show(f"{iso(stamp.at)}  {stamp.kind}{by}{until}")
     if event.gap:
-        click.echo("    (a change before this one is not in the archive)")
+        show("    (a change before this one is not in the archive)")
     if stamp.kind != "remove":
         for path, old, new in event.changed:
-            click.echo(f"    {path}: {f'{_short(old)} → ' if old else ''}{_short(new)}")
+            show(f"    {path}: {f'{_short(old)} → ' if old else ''}{_short(new)}")
 
 
 def _short(value: Value | None) -> str:

@@ -7,41 +7,98 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytimeparse2
+
 from stream_backup.core.item import Item, Value, base64_text
 from stream_backup.core.key import KeySchema, key_hash, normal_number
 from stream_backup.core.moment import from_iso, iso
 from stream_backup.errors import UsageError
 
-_AGO = re.compile(
-    r"(\d+)\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s+ago",
-    re.IGNORECASE,
+_UNITS = {
+    *("s", "sec", "secs", "second", "seconds"),
+    *("m", "min", "mins", "minute", "minutes"),
+    *("h", "hr", "hrs", "hour", "hours"),
+    *("d", "day", "days"),
+    *("w", "wk", "wks", "week", "weeks"),
+}
+_AGO = re.compile(r"([0-9][A-Za-z0-9., ]*?[A-Za-z])(\s+ago)?", re.IGNORECASE)
+_HINT = (
+    "Write it like 2026-11-21T03:20:00Z, 5m (five minutes ago), '2h ago', or seconds since 1970."
 )
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_HINT = "Write it like 2026-11-21T03:20:00Z, '2h ago', or seconds since 1970."
+_LENGTHS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def parse_when(text: str, now: int) -> tuple[int, str]:
     """Returns the moment that was typed as WHEN, in epoch seconds, and a note when something was
     assumed, else "".
 
-    Raises UsageError when it is none of ISO-8601, `2h ago` and epoch seconds.
+    It is ISO-8601, epoch seconds, or a time before `now` such as `5m` or `2h ago`. Raises
+    UsageError for anything else, and above all for what could mean two moments.
     """
     text = text.strip()
     if ago := _AGO.fullmatch(text):
-        moment = now - int(ago[1]) * _SECONDS[ago[2][0].lower()]
-        if moment < 0:
-            raise UsageError(f"{text!r} is before 1970.", _HINT)
-        return moment, f"{text!r} is {iso(moment)}"
-    if re.fullmatch(r"\d{9,11}(\.\d+)?", text):
+        return _before(text, ago[1], now)
+    if re.fullmatch(r"[0-9]{9,11}(\.[0-9]+)?", text):
         return int(text.partition(".")[0]), ""
     try:
-        if not re.match(r"\d{4}-\d\d-\d\d", text):
+        if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             raise ValueError
         moment = from_iso(text)
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{text!r} is not a moment.", _HINT) from error
+        raise UsageError(f"{text!r} is not a moment.", _why_not(text)) from error
     zoned = datetime.fromisoformat(text).tzinfo is not None
     return moment, "" if zoned else f"{text!r} has no offset and is read as UTC: {iso(moment)}"
+
+
+def _before(text: str, duration: str, now: int) -> tuple[int, str]:
+    """The moment that a duration before `now` begins. Its units are checked first, because the
+    library also knows months of 30 days, and reads `5M` as minutes."""
+    units = re.findall("[A-Za-z]+", duration)
+    unknown = [unit for unit in units if unit == "M" or unit.lower() not in _UNITS]
+    if unknown:
+        raise UsageError(
+            f"{text!r} is not a moment: {unknown[0]!r} is not a unit of time with one length.",
+            "The units are s, m (minutes), h, d, and w, as in 5m or '2h ago'. For anything"
+            " longer, write the date: 2026-11-21T03:20:00Z.",
+        )
+    seconds = pytimeparse2.parse(duration)
+    if not isinstance(seconds, int | float):
+        raise UsageError(f"{text!r} is not a moment.", _HINT)
+    moment = int(now - seconds)
+    if moment < 0:
+        raise UsageError(f"{text!r} is before 1970.", _HINT)
+    return moment, f"{text!r} is {iso(moment)}, {_spoken(now - moment)} before now."
+
+
+def _spoken(seconds: int) -> str:
+    """A duration in its largest whole units: `1 h 30 min`."""
+    parts, left = [], seconds
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, left = divmod(left, size)
+        parts += [f"{count:,} {unit}"] if count else []
+    return " ".join(parts) or "0 s"
+
+
+def _why_not(text: str) -> str:
+    """A hint for what is mistaken most often."""
+    if re.fullmatch(r"[0-9]{12,}", text):
+        return "These may be milliseconds. Write seconds since 1970: leave out the last 3 digits."
+    if re.fullmatch(r"[0-9]{1,4}", text):
+        return f"Write the unit: {text}m is {text} minutes ago. {_HINT}"
+    if re.fullmatch(r"[+-].*", text):
+        return f"A time before now has no sign: 5m is five minutes ago. {_HINT}"
+    if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?Z?", text):
+        return f"Write the day too. {_HINT}"
+    return _HINT
+
+
+def parse_every(text: str) -> int:
+    """Returns the length of an interval that was typed as `30s`, `5m`, `1h` or `1d`, in seconds.
+    Raises UsageError."""
+    found = re.fullmatch(r"([1-9][0-9]{0,6})\s*([smhdw])", text.strip())
+    if found is None:
+        raise UsageError(f"{text!r} is not an interval.", "Write it like 30s, 5m, 1h or 1d.")
+    return int(found[1]) * _LENGTHS[found[2]]
 
 
 def parse_key(text: str, schema: KeySchema) -> Item:

@@ -1,5 +1,8 @@
 """The options that several commands share."""
 
+import re
+import signal
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -8,7 +11,11 @@ import click
 
 from stream_backup.aws.capacity import READ_SHARE
 from stream_backup.aws.connection import Connection
+from stream_backup.aws.patience import PatientAttempts
 from stream_backup.aws.stack import NAME
+from stream_backup.cli.console import say
+from stream_backup.cli.local import translate_local
+from stream_backup.errors import UsageError
 from stream_backup.settings import ARCHIVE, STACK
 
 Command = Callable[..., Any]
@@ -46,14 +53,48 @@ def connected(command: Command) -> Command:
         region: str | None,
         **rest: Any,
     ) -> Any:
-        return command(Connection(profile, region, archive_url, stack_name), **rest)
+        patience = PatientAttempts(say)
+        _end_when_interrupted(patience)
+        connection = Connection(profile, region, archive_url, stack_name, patience)
+        try:
+            return command(connection, **rest)
+        except BrokenPipeError as error:
+            raise translate_local(error) or error from error  # click would exit without a word
 
     return wrapper
 
 
+def _end_when_interrupted(patience: PatientAttempts) -> None:
+    """Makes Ctrl-C end the waiting of every thread at once."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        patience.end()
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is threading.main_thread():  # signals reach no other
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, interrupt)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Report as JSON on stdout.")
 
-table_argument = click.argument("table")
+
+def _table_name(_context: click.Context, _parameter: click.Parameter, name: str | None) -> Any:
+    """Refuses what is no name of a table (Amazon DynamoDB Developer Guide, "Naming rules"), before
+    it becomes part of the name of an object."""
+    if name is not None and (
+        not re.fullmatch(r"[A-Za-z0-9_.-]{1,255}", name) or name in (".", "..")
+    ):
+        raise UsageError(
+            f"{name!r} is not the name of a table.",
+            "Names consist of letters, digits, and the characters _ - . only.",
+        )
+    return name
+
+
+table_argument = click.argument("table", callback=_table_name)
+
+optional_table = click.argument("table", required=False, callback=_table_name)
 
 
 def read_capacity(command: Command) -> Command:

@@ -1,7 +1,9 @@
 """`stream-backup redrive`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from shlex import quote
 from typing import Any
 
 import click
@@ -12,22 +14,27 @@ from stream_backup.archive.slices import CONCURRENCY
 from stream_backup.aws.connection import Connection
 from stream_backup.capture.failures import FailedBatch, Place, places, waiting
 from stream_backup.capture.holes import lost_batches, record_holes
+from stream_backup.capture.known import unknown
 from stream_backup.capture.redrive import Redrive, give_up_nameless
 from stream_backup.capture.tombstones import tombstones_kept
 from stream_backup.cli.console import bar, data, say
-from stream_backup.cli.options import as_json, connected
+from stream_backup.cli.options import as_json, connected, optional_table
 from stream_backup.errors import IncompleteError, UsageError
 
 LISTED = 20
 """How many of the batches that still fail are named."""
 
+ELSEWHERE = "its bucket is not the stack's and was not read"
+
 
 @click.command()
-@click.argument("table", required=False)
+@optional_table
 @click.option(
     "--failures",
+    "buckets",
+    multiple=True,
     metavar="BUCKET",
-    help="The failures bucket.  [default: those on record, and the stack's]",
+    help="Read failed batches in this bucket; may be repeated.  [default: the stack's]",
 )
 @click.option(
     "--give-up",
@@ -39,7 +46,7 @@ LISTED = 20
 def redrive(
     connection: Connection,
     table: str | None,
-    failures: str | None,
+    buckets: tuple[str, ...],
     *,
     give_up: bool,
     as_json: bool,
@@ -51,17 +58,26 @@ def redrive(
     be repeated and interrupted safely: what is done is moved under done/, what still fails stays
     and is listed with the reason (exit code 3).
 
+    Only the failures bucket of the stack is read, whatever the archive says: name any other bucket
+    with --failures.
+
     \b
       stream-backup redrive
       stream-backup redrive orders
     """
-    found = waiting(connection.s3, _places(connection, table, failures))
+    trusted = {*buckets} or {*_stack(connection)}
+    found = waiting(connection.s3, _places(connection, table, trusted, named=bool(buckets)))
     known = {batch.table for batch in found if batch.table}
+    if table and table not in known and not Catalog(connection.archive(table)).streams():
+        raise unknown(connection, table)
     tables = [table] if table else sorted({*connection.tables(), *known})
     batches = [batch for batch in found if table in (None, batch.table)]
     nameless = [batch for batch in batches if not batch.table]
     named = [batch for batch in batches if batch.table]
-    done = _redrive(connection, named + _recorded(connection, tables, found), give_up=give_up)
+    lost = _recorded(connection, tables, found)
+    elsewhere = [batch for batch in lost if batch.bucket not in trusted]
+    lost = [batch for batch in lost if batch.bucket in trusted]
+    done = _redrive(connection, named + lost, give_up=give_up)
     kept = [each for work in done.values() for each in work.kept]
     kept += [(batch, batch.reason) for batch in nameless]
     given_up = {name for name in done if done[name].kept}
@@ -69,7 +85,13 @@ def redrive(
         archives, now = [connection.archive(name) for name in tables], connection.clock()
         for batch in nameless:
             given_up.update(give_up_nameless(connection.s3, archives, batch, now))
-    _report(done, kept, sorted(given_up) if give_up else None, as_json=as_json)
+    _report(done, kept, elsewhere, sorted(given_up) if give_up else None, as_json=as_json)
+    if elsewhere:
+        raise IncompleteError(
+            f"{len(elsewhere)} failed batches on record are in a bucket that is not the stack's,"
+            " which was not read. No moment from their first change on is exact.",
+            f"If you trust it, run: stream-backup redrive --failures {quote(elsewhere[0].bucket)}",
+        )
     if kept and not give_up:
         raise IncompleteError(
             f"{len(kept)} failed batches still wait. No moment from their first change on is"
@@ -94,12 +116,15 @@ def _recorded(
 def _report(
     done: dict[str, Redrive],
     kept: Sequence[tuple[FailedBatch, str]],
+    elsewhere: Sequence[FailedBatch],
     given_up: Sequence[str] | None,
     *,
     as_json: bool,
 ) -> None:
-    """`given_up` are the tables that have a new outage, None when nothing was given up."""
-    for batch, reason in kept[:LISTED]:
+    """`elsewhere` are batches in buckets that were not read; `given_up` are the tables that have a
+    new outage, None when nothing was given up."""
+    unread = [(batch, ELSEWHERE) for batch in elsewhere]
+    for batch, reason in [*kept, *unread][:LISTED]:
         say(f"  s3://{batch.bucket}/{batch.path}: {reason}")
     changes = sum(work.changes for work in done.values())
     batches = sum(work.batches for work in done.values())
@@ -111,7 +136,7 @@ def _report(
             {"table": name} | {each: getattr(work, each) for each in fields}
             for name, work in done.items()
         ]
-        failed = [_failed(batch, reason) for batch, reason in kept]
+        failed = [_failed(batch, reason) for batch, reason in [*kept, *unread]]
         data({"tables": tables, "failed": failed, "given_up": given_up is not None})
     if given_up:
         say(f"Coverage starts again with the next backfill of: {', '.join(given_up)}")
@@ -122,14 +147,27 @@ def _failed(batch: FailedBatch, reason: str) -> dict[str, Any]:
     return {"batch": path, "table": batch.table, "reason": reason}
 
 
-def _places(connection: Connection, table: str | None, failures: str | None) -> list[Place]:
-    """The bucket that was named, or the stack's, and where the archive's mappings keep failed
-    batches."""
-    where = [Place(failures)] if failures else []
-    for name in [table] if table else connection.tables():
-        where += places(name, Catalog(connection.archive(name)).mappings())
-    if not failures and not (table and where) and (stack := _stack(connection)):
-        where.insert(0, Place(stack))
+def _places(
+    connection: Connection, table: str | None, trusted: Collection[str], *, named: bool
+) -> list[Place]:
+    """The trusted buckets, and where the mappings on record keep failed batches in them. What an
+    archive says about other buckets is reported and not followed, because whoever can write to an
+    archive could name any bucket: its objects would be read as changes, and moved."""
+    where = [Place(each) for each in sorted(trusted)] if named else []
+    tables = [table] if table else connection.tables()
+    recorded = [
+        place
+        for name in tables
+        for place in places(name, Catalog(connection.archive(name)).mappings())
+    ]
+    for bucket in sorted({place.bucket for place in recorded} - {*trusted}):
+        say(
+            f"The archive names bucket {bucket} for failed batches. It is not the stack's and was"
+            f" not read. If you trust it, pass --failures {quote(bucket)}"
+        )
+    where += [place for place in recorded if place.bucket in trusted]
+    if not named and not (table and where):
+        where = [Place(each) for each in sorted(trusted)] + where
     if not where:
         raise UsageError(
             f"No failures bucket is known{f' for {table}' if table else ''}.",
@@ -138,11 +176,11 @@ def _places(connection: Connection, table: str | None, failures: str | None) -> 
     return where
 
 
-def _stack(connection: Connection) -> str | None:
-    try:
-        return connection.stack.failures if connection.stack else None
-    except (ClientError, UsageError):
-        return None
+def _stack(connection: Connection) -> Iterator[str]:
+    """The failures bucket of the stack, if there is one."""
+    with suppress(ClientError, UsageError):
+        if connection.stack and connection.stack.failures:
+            yield connection.stack.failures
 
 
 def _redrive(

@@ -1,6 +1,5 @@
 """`stream-backup restore`, also `python -m restore`."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -9,19 +8,23 @@ import click
 
 from restore.destination import Work
 from restore.plan import Tally
+from restore.receipt import require_writable
 from stream_backup.archive.catalog import Catalog
-from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.aws.capacity import NEW_WRITE
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.table import describe, require
+from stream_backup.capture.consumers import consumers_of
 from stream_backup.capture.point import RestorePoint, resolve, up_to_date
 from stream_backup.capture.state import state_of
-from stream_backup.cli.console import Terminal, say
-from stream_backup.cli.input import key_lines, parse_key, parse_when
+from stream_backup.cli.console import Terminal, keep, say
+from stream_backup.cli.consumers_report import show_consumers
+from stream_backup.cli.input import parse_when
+from stream_backup.cli.items import choosing, chosen_items
 from stream_backup.cli.options import as_json, connected, table_argument
 from stream_backup.cli.restore_options import RestoreOptions
 from stream_backup.cli.restore_report import RestoreReport, complain
-from stream_backup.core.key import KeySchema, key_json
+from stream_backup.core.key import KeySchema
 from stream_backup.core.records import TableDescription
 from stream_backup.errors import UsageError
 
@@ -33,7 +36,7 @@ from stream_backup.errors import UsageError
     "when",
     required=True,
     metavar="WHEN",
-    help="ISO-8601 (no offset: UTC), '2h ago', or epoch seconds.",
+    help="ISO-8601 (no offset: UTC), a time before now (5m, '2h ago'), or epoch seconds.",
 )
 @click.option(
     "--into",
@@ -49,18 +52,7 @@ from stream_backup.errors import UsageError
     metavar="FILE",
     help="Into a file of DynamoDB JSON lines, gzip if it ends in .gz; - is stdout.",
 )
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    metavar="KEY",
-    help="Only the item with this key; may be repeated.",
-)
-@click.option(
-    "--keys-from",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Only the keys in this file, one a line.",
-)
+@choosing
 @click.option("--plan", "plan_only", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--yes", is_flag=True, help="Rewind the live table without asking.")
 @click.option(
@@ -86,6 +78,13 @@ from stream_backup.errors import UsageError
     metavar="ITEMS/S",
     help="Write at most this many items a second.",
 )
+@click.option(
+    "--warm-throughput",
+    type=click.IntRange(NEW_WRITE + 1),
+    metavar="UNITS/S",
+    help="Write units a second that a new on-demand table and its indexes take at once, instead of"
+    f" {NEW_WRITE:,}. AWS charges for it once; see `estimate`.",
+)
 @as_json
 @connected
 def restore(
@@ -98,6 +97,7 @@ def restore(
     keys_from: Path | None,
     like: str | None,
     rate: float | None,
+    warm_throughput: int | None,
     *,
     in_place: bool,
     plan_only: bool,
@@ -118,8 +118,20 @@ def restore(
       stream-backup restore orders --at 2026-11-21T03:19:59Z --in-place --key '{"id": "order-1"}'
       stream-backup restore orders --at 2026-11-21T03:19:59Z --to orders.json.gz
     """
-    options = RestoreOptions(into, in_place, to, like, rate, overwrite, incomplete_ok, with_stream)
+    options = RestoreOptions(
+        into=into,
+        in_place=in_place,
+        to=to,
+        like=like,
+        rate=rate,
+        warm_throughput=warm_throughput,
+        overwrite=overwrite,
+        incomplete_ok=incomplete_ok,
+        with_stream=with_stream,
+    )
     options.check()
+    if in_place and not plan_only:
+        require_writable(Path())
     progress = Terminal()
     state = state_of(connection, table)
     moment, note = parse_when(when, state.now)
@@ -129,9 +141,13 @@ def restore(
     if in_place and not incomplete_ok:
         point.require_present()
     description = _description(connection, point, like)
-    chosen = _selection(connection, table, description, keys, keys_from)
+    schema = KeySchema.of(description.table)
+    chosen = chosen_items(connection, table, schema, keys, keys_from)
     if in_place and not plan_only:
         point = up_to_date(connection, point, progress, incomplete_ok=incomplete_ok)
+    consumers = consumers_of(connection, point.state) if in_place else None
+    if consumers:
+        show_consumers(consumers)
     destination = options.destination(connection, point, chosen, description, ask=not yes)
     before = dict(connection.store.requests)
     with ThreadPoolExecutor(CONCURRENCY) as pool:
@@ -146,7 +162,7 @@ def restore(
         kind: connection.store.requests[kind] - before.get(kind, 0)
         for kind in ("list", "get", "head")
     }
-    report = RestoreReport(point, work.tally, requests, outcome, in_place=in_place)
+    report = keep(RestoreReport(point, work.tally, requests, outcome, consumers))
     report.show(as_json=as_json and to != "-")
     complain(work.tally, outcome, incomplete_ok=incomplete_ok)
 
@@ -163,32 +179,3 @@ def _description(connection: Connection, point: RestorePoint, like: str | None) 
             "Name a table with the same settings: --like TABLE",
         )
     return found
-
-
-def _selection(
-    connection: Connection,
-    table: str,
-    description: TableDescription,
-    keys: Sequence[str],
-    keys_from: Path | None,
-) -> Selection:
-    """The items with the keys that were given. A key that the archive does not know is most likely
-    mistyped: it is named, and refused when there is no other."""
-    schema = KeySchema.of(description.table)
-    texts = [*keys, *(key_lines(keys_from) if keys_from else ())]
-    chosen = Selection(
-        connection.archive(table, schema), tuple(parse_key(text, schema) for text in texts)
-    )
-    if keys_from and not chosen.keys:
-        raise UsageError(
-            f"{keys_from} contains no key.", f"Write one a line, like {schema.example()}."
-        )
-    unknown = chosen.unknown()
-    for key in unknown:
-        say(f"The archive has no version of {key_json(key)}.")
-    if unknown and len(unknown) == len(chosen.keys):
-        raise UsageError(
-            f"The archive of table {table} contains none of these items.",
-            "Check the keys and their spelling.",
-        )
-    return chosen

@@ -1,17 +1,18 @@
 """The options of `restore` that choose a destination, and the question before a rewind."""
 
 from dataclasses import dataclass
-
-import click
+from pathlib import Path
 
 from restore.destination import Destination
 from restore.file import File
 from restore.live_table import LiveTable
 from restore.new_table import NewTable, identity_of
+from restore.receipt import Receipt, ReceiptHeader
 from stream_backup.archive.selection import Selection
 from stream_backup.aws.connection import Connection
 from stream_backup.capture.point import RestorePoint
 from stream_backup.cli.console import say
+from stream_backup.cli.questions import confirm
 from stream_backup.core.moment import iso
 from stream_backup.core.records import TableDescription
 from stream_backup.errors import UsageError
@@ -26,6 +27,7 @@ class RestoreOptions:
     to: str | None
     like: str | None
     rate: float | None
+    warm_throughput: int | None
     overwrite: bool
     incomplete_ok: bool
     with_stream: bool
@@ -38,11 +40,16 @@ class RestoreOptions:
             "--overwrite": self.overwrite,
             "--like": self.like,
             "--with-stream": self.with_stream,
-            "--rate": self.rate,
+            "--warm-throughput": self.warm_throughput,
         }
         given = [option for option, value in ignored.items() if value]
         if self.in_place and given:
             raise UsageError(f"{given[0]} has no meaning with --in-place.", "Leave it out.")
+        if self.to and self.warm_throughput:
+            raise UsageError(
+                "--warm-throughput is a setting of a new table, and --to writes to a file.",
+                "Leave it out.",
+            )
         if self.to and self.to.startswith("s3://"):
             raise UsageError(
                 "--to writes to a file on this machine, not to S3.",
@@ -65,7 +72,8 @@ class RestoreOptions:
     ) -> Destination:
         """Returns the destination that these options choose."""
         if self.in_place:
-            return LiveTable(_Question(point) if ask else None)
+            question = _Question(point) if ask else None
+            return LiveTable(question, lambda: _receipt(connection, point), self.rate)
         if self.to:
             return File(self.to, self.overwrite)
         archive = str(connection.location)
@@ -75,9 +83,23 @@ class RestoreOptions:
             description=description,
             identity=identity_of(archive, chosen, point, incomplete_ok=self.incomplete_ok),
             rate=self.rate,
+            warm_throughput=self.warm_throughput,
             overwrite=self.overwrite,
             stream=self.with_stream,
         )
+
+
+def _receipt(connection: Connection, point: RestorePoint) -> Receipt:
+    """Creates the receipt of a rewind in the current folder."""
+    header = ReceiptHeader(
+        "rewind",
+        point.table,
+        *point.state.identity,
+        int(connection.now()),
+        iso(point.moment),
+        options={"incomplete_ok": not point.trusting},
+    )
+    return Receipt(Path(), header, connection.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +111,4 @@ class _Question:
     def __call__(self, puts: int, deletes: int) -> bool:
         table, moment = self.point.table, iso(self.point.moment)
         say(f"{table} as it was at {moment}: {puts:,} to put, {deletes:,} to delete.")
-        try:
-            return click.confirm(f"Rewind the live table {table}?", err=True)
-        except click.Abort as abort:
-            if isinstance(abort.__context__, EOFError):  # nobody can answer
-                say("")
-                return False
-            raise
+        return confirm(f"Rewind the live table {table}?")

@@ -5,6 +5,7 @@ from typing import Any
 
 from restore.destination import Outcome
 from restore.plan import Tally
+from stream_backup.capture.consumers import Consumers
 from stream_backup.capture.point import RestorePoint
 from stream_backup.cli.console import data, say
 from stream_backup.core.moment import iso
@@ -17,13 +18,13 @@ LISTED = 20
 @dataclass(frozen=True)
 class RestoreReport:
     """`requests` has the numbers of requests by kind: `list`, `get`, `head`. `outcome` is None for
-    a plan."""
+    a plan. `consumers` are those of the live table, None where it is not touched."""
 
     point: RestorePoint
     tally: Tally
     requests: dict[str, int]
     outcome: Outcome | None
-    in_place: bool
+    consumers: Consumers | None
 
     def show(self, *, as_json: bool) -> None:
         """Prints the report: sentences on stderr, or JSON on stdout."""
@@ -37,7 +38,7 @@ class RestoreReport:
         say(f"{self.tally.versions:,} versions listed; {', '.join(requests)}.")
         if self.outcome:
             say(str(self.outcome))
-        elif not self.in_place:
+        elif not self.consumers:
             say(
                 "This plan is for a new table or a file. Add --in-place to see what a rewind of the"
                 " live table would change."
@@ -60,12 +61,13 @@ class RestoreReport:
         found |= steps
         found |= {"unreadable": len(tally.unreadable), "versions_listed": tally.versions}
         found |= {"requests": self.requests}
+        found |= self.consumers.record() if self.consumers else {}
         return found | (self.outcome.record() if self.outcome else {})
 
     def _plan(self) -> str:
         steps = self.tally.steps
         plan = f"Plan: {self.point.table} at {iso(self.point.moment)}: {steps['put']:,}"
-        if self.in_place:
+        if self.consumers:
             return (
                 f"{plan} to put, {steps['delete']:,} to delete, {steps['unchanged']:,} unchanged, "
                 f"{steps['absent']:,} existed neither then nor now."

@@ -4,15 +4,15 @@ import click
 
 from stream_backup.archive.catalog import Catalog
 from stream_backup.aws.connection import Connection
+from stream_backup.capture.known import unknown
 from stream_backup.capture.state import state_of
-from stream_backup.cli.console import data, say
-from stream_backup.cli.options import as_json, connected
+from stream_backup.cli.console import data, keep, say
+from stream_backup.cli.options import as_json, connected, optional_table
 from stream_backup.cli.status_report import record, show
-from stream_backup.errors import UsageError
 
 
 @click.command()
-@click.argument("table", required=False)
+@optional_table
 @as_json
 @connected
 def status(connection: Connection, table: str | None, *, as_json: bool) -> None:
@@ -23,17 +23,20 @@ def status(connection: Connection, table: str | None, *, as_json: bool) -> None:
       stream-backup status
       stream-backup status orders --json
     """
-    if table and not Catalog(connection.archive(table)).streams():
-        raise UsageError(
-            f"The archive contains nothing of table {table!r}.",
-            f"Run: stream-backup enable {table}",
-        )
+    catalog = Catalog(connection.archive(table)) if table else None
+    if table and catalog and not catalog.streams() and not catalog.enable_attempt():
+        raise unknown(connection, table, f"To back it up, run: stream-backup enable {table}")
     names = [table] if table else connection.tables()
-    states = [state_of(connection, name) for name in names]
+    found = [
+        (state_of(connection, name), Catalog(connection.archive(name)).enable_attempt())
+        for name in names
+    ]
+    keep([state for state, _ in found])
     if as_json:
-        data(record(states[0]) if table else [record(state) for state in states])
+        reports = [record(*each) for each in found]
+        data(reports[0] if table else reports)
         return
-    for state in states:
-        show(state)
-    if not states:
+    for each in found:
+        show(*each)
+    if not found:
         say(f"There is no table in {connection.location} yet.")

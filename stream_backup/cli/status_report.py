@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
-import click
-
 from stream_backup.capture.failures import FailedBatch
 from stream_backup.capture.state import MappingState, State
+from stream_backup.cli import console
 from stream_backup.core.moment import iso
 from stream_backup.core.order import ENDED
+from stream_backup.core.records import EnableAttempt
 
 
-def record(state: State) -> dict[str, Any]:
-    """Returns the report as a JSON object."""
+def record(state: State, attempt: EnableAttempt | None = None) -> dict[str, Any]:
+    """Returns the report as a JSON object. `attempt` is the last attempt to enable the table, if it
+    failed."""
     status = state.status
     bounds = status.coverage.bounds
     walk = status.walks.get(ENDED)
@@ -44,13 +45,14 @@ def record(state: State) -> dict[str, Any]:
         "unseen": list(state.unseen),
         "last_backfill": last.record() if last else None,
         "unfinished_backfills": [run.name for run in status.runs if not run.complete],
+        "enable_failed": attempt.record() if attempt else None,
         "streams": [stream.record() for stream in status.streams],
     }
 
 
-def show(state: State) -> None:
+def show(state: State, attempt: EnableAttempt | None = None) -> None:
     """Prints the report on stdout."""
-    found = record(state)
+    found = record(state, attempt)
     _line(f"{state.table} ({found['state']})")
     _field("exact", _exact(found))
     if found["earliest_why"]:
@@ -77,6 +79,9 @@ def show(state: State) -> None:
         _field("unfinished", f"{len(unfinished)} backfill(s); run backfill again to resume")
     for sentence in state.problems:
         _field("problem", sentence)
+    if attempt:
+        failed_at = f"failed at {iso(attempt.recorded)}: {attempt.reason}"
+        _field("enable", f"{failed_at} Run: stream-backup enable {state.table}")
     for sentence in state.unseen:
         _field("unknown", sentence)
 
@@ -121,8 +126,8 @@ def _gaps(state: State) -> Iterator[dict[str, Any]]:
 
 
 def _line(text: str) -> None:
-    click.echo(text)
+    console.show(text)
 
 
 def _field(name: str, text: str) -> None:
-    click.echo(f"  {name:<15} {text}")
+    console.show(f"  {name:<15} {text}")

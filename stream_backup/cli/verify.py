@@ -8,11 +8,11 @@ from stream_backup.archive.catalog import Catalog
 from stream_backup.aws.capacity import ReadBudget, units_of
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.table import require
-from stream_backup.cli.console import Terminal
+from stream_backup.capture.known import unknown
+from stream_backup.cli.console import Terminal, keep
 from stream_backup.cli.options import as_json, connected, read_capacity, table_argument
 from stream_backup.cli.verify_report import announce, complain, report
 from stream_backup.core.key import KeySchema
-from stream_backup.errors import UsageError
 from stream_backup.verify.run import Verification
 
 
@@ -52,12 +52,9 @@ def verify(
     live, _ = require(connection.dynamodb, table)
     archive = connection.archive(table, KeySchema.of(live.description))
     if not Catalog(archive).streams() and archive.is_empty():
-        raise UsageError(
-            f"The archive {connection.location} contains nothing of table {table!r}.",
-            "Check the name of the table, and --archive.",
-        )
+        raise unknown(connection, table)
     budget = ReadBudget(read_units if read_units is not None else units_of(live, read_share))
     verification = Verification(connection, archive, live, segments, budget, Event(), Terminal())
-    found = verification.run(announce)
+    found = keep(verification.run(announce))
     report(found, as_json=as_json)
     complain(found)

@@ -111,6 +111,8 @@ class Change:
             return cls(key=key, stamp=stamp, body=None)
         if not payload:
             raise ValueError("it is empty but is not a tombstone")
+        if b"\n" in payload:
+            raise ValueError("it is not canonical JSON, which has no line breaks")
         return cls(key=schema.key_of(decode(payload)) if schema else {}, stamp=stamp, body=payload)
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from stream_backup.core.item import Item
-from stream_backup.core.records import Record
+from stream_backup.core.record import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ from stream_backup.core.records import End, Outage, Run, Stream
 from stream_backup.core.retention import ALL, Bound
 from stream_backup.errors import CoverageError
 
-_OVERRIDE = "or pass --incomplete-ok to use the versions that exist; the result may not be exact."
+OVERRIDE = "or pass --incomplete-ok to use the versions that exist; the result may not be exact."
+"""What the hint of a refused moment ends with. Undo has no such option."""
 
 
 class Hole(NamedTuple):
@@ -47,6 +48,32 @@ class Epoch(NamedTuple):
     start: int
     end: int | None
     ended: str = ""
+
+
+class Span(NamedTuple):
+    """The moments from `first` to `last`, both included, in epoch seconds."""
+
+    first: int
+    last: int
+
+    def record(self) -> dict[str, str]:
+        """Returns the span as a JSON object."""
+        return {"from": iso(self.first), "to": iso(self.last)}
+
+
+def spoken(spans: Iterable[Span]) -> str:
+    """Returns spans in words, "" for none."""
+    return ", and ".join(f"from {iso(first)} to {iso(last)}" for first, last in spans)
+
+
+def without(spans: Iterable[Span], removed: Iterable[Span]) -> tuple[Span, ...]:
+    """Returns the moments of `spans` that are in none of `removed`, in order of time."""
+    left = sorted(spans)
+    for first, last in removed:
+        before = [Span(span.first, min(span.last, first - 1)) for span in left]
+        after = [Span(max(span.first, last + 1), span.last) for span in left]
+        left = sorted(span for span in (*before, *after) if span.first <= span.last)
+    return tuple(left)
 
 
 class Stretch(NamedTuple):
@@ -166,6 +193,14 @@ class Coverage:
         ]
 
     @property
+    def spans(self) -> tuple[Span, ...]:
+        """The exact moments, in order of time."""
+        found = [
+            Span(self.start_of(epoch).moment, self.end_of(epoch).moment) for epoch in self.epochs
+        ]
+        return tuple(span for span in found if span.first <= span.last)
+
+    @property
     def bounds(self) -> tuple[Bound, Bound] | None:
         """The earliest and the latest exact moment of the newest epoch, None when there is no
         epoch. The latest is before the earliest when no moment of the epoch is exact."""
@@ -183,13 +218,13 @@ class Coverage:
             raise CoverageError(
                 f"The archive of {table} covers no moment yet: no backfill was completed while the"
                 " stream was on.",
-                f"Run: stream-backup backfill {table}; {_OVERRIDE}",
+                f"Run: stream-backup backfill {table}; {OVERRIDE}",
             )
         why = self._why(moment)
         raise CoverageError(
             f"{iso(moment)} is outside the coverage of {table}: the archive is exact"
             f" {self._spans()}.{why and f' {why}'}",
-            f"{self._remedy(moment, table)}; {_OVERRIDE}",
+            f"{self._remedy(moment, table)}; {OVERRIDE}",
         )
 
     def _why(self, moment: int) -> str:
@@ -216,6 +251,4 @@ class Coverage:
         return "Choose a moment within the coverage"
 
     def _spans(self) -> str:
-        spans = [(self.start_of(epoch).moment, self.end_of(epoch).moment) for epoch in self.epochs]
-        exact = [f"from {iso(start)} to {iso(end)}" for start, end in spans if end >= start]
-        return ", and ".join(exact) or "at no moment yet"
+        return spoken(self.spans) or "at no moment yet"

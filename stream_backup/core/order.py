@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from stream_backup.core.moment import iso
-from stream_backup.core.records import NO_STREAM, Record, RedriveRecord, Run, Stream
+from stream_backup.core.record import Record
+from stream_backup.core.records import NO_STREAM, RedriveRecord, Run, Stream
 from stream_backup.core.retention import DAY, Bound
 from stream_backup.core.time_rule import (
     FOREVER,

@@ -1,51 +1,19 @@
 """The records that an archive keeps under `meta/` about its own history, and the live table they
 are compared with.
 
-Each record is a frozen value: `of` reads it from its JSON object and `record` returns that object
-again. Times are whole seconds inside and ISO-8601 with a `Z` in the JSON. `archive/catalog.py` is
-the only module that stores them.
+Each record is a frozen value, see `Record`. `archive/catalog.py` is the only module that stores
+them.
 """
 
 from collections.abc import Mapping as Object
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from stream_backup.core.moment import from_iso, iso
+from stream_backup.core.moment import iso
+from stream_backup.core.record import Record, require_name
 
 ReaderKind = Literal["function", "follow"]
 """Who reads a stream: the deployed Lambda function, or the command `follow`."""
-
-
-class Record:
-    """A dataclass whose fields are the members of a JSON object. `of` raises KeyError, TypeError or
-    ValueError when the object is not such a record."""
-
-    __slots__ = ()
-
-    TIMES: ClassVar[tuple[str, ...]] = ()
-    """The fields that are seconds inside and ISO-8601 in JSON."""
-
-    @classmethod
-    def of(cls, record: Object[str, Any]) -> Self:
-        """Reads the record from its JSON object; members that are not known here are ignored, and
-        members that an older release did not write have their default."""
-        known = {
-            field.name: _member(record, field)
-            for field in fields(cls)  # type: ignore[arg-type]
-        }
-        return cls(**known | {name: from_iso(known[name]) for name in cls.TIMES})
-
-    def record(self) -> dict[str, Any]:
-        """Returns the record as a JSON object."""
-        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
-        times = {name: iso(getattr(self, name)) for name in self.TIMES}
-        return {name: getattr(self, name) for name in names} | times
-
-
-def _member(record: Object[str, Any], field: Field[Any]) -> Any:
-    if field.default is MISSING or field.name in record:
-        return record[field.name]
-    return field.default
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +32,13 @@ class Stream(Record):
     announces: bool = False
 
     TIMES: ClassVar = ("floor", "recorded")
+
+    @classmethod
+    def of(cls, record: Object[str, Any]) -> Self:
+        """Reads the record from its JSON object."""
+        found = super(Stream, cls).of(record)
+        require_name(found.label)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +105,25 @@ class Mapping(Record):
 
     TIMES: ClassVar = ("recorded",)
 
+    @classmethod
+    def of(cls, record: Object[str, Any]) -> Self:
+        """Reads the record from its JSON object."""
+        found = super(Mapping, cls).of(record)
+        require_name(found.uuid)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class EnableAttempt(Record):
+    """The last attempt to enable the table. `reason` and `hint` say why it failed; they are empty
+    once it succeeded."""
+
+    recorded: int
+    reason: str
+    hint: str
+
+    TIMES: ClassVar = ("recorded",)
+
 
 @dataclass(frozen=True, slots=True)
 class RedriveRecord(Record):
@@ -186,13 +180,16 @@ class ClosedHole(Record):
 @dataclass(frozen=True, slots=True)
 class TableDescription:
     """A table's settings as they are kept, so that a deleted table can be created again:
-    DescribeTable's `Table` in wire form, DescribeTimeToLive's answer, the tags, and whether
-    point-in-time recovery is on."""
+    DescribeTable's `Table` in wire form, DescribeTimeToLive's answer, the tags, whether
+    point-in-time recovery is on and for how many days (None for AWS's default), and who manages the
+    key that encrypts it (`AWS` or `CUSTOMER`), where that is known."""
 
     table: dict[str, Any]
     time_to_live: dict[str, Any]
     tags: tuple[dict[str, str], ...]
     point_in_time_recovery: bool
+    key_manager: str = ""
+    recovery_days: int | None = None
 
     @classmethod
     def of(cls, record: Object[str, Any]) -> Self:
@@ -204,16 +201,19 @@ class TableDescription:
             time_to_live=record.get("TimeToLive", {}),
             tags=tuple(record.get("Tags", ())),
             point_in_time_recovery=bool(record.get("PointInTimeRecovery", False)),
+            key_manager=str(record.get("KeyManager", "")),
+            recovery_days=record.get("RecoveryPeriodInDays"),
         )
 
     def record(self) -> dict[str, Any]:
         """Returns the description as a JSON object."""
+        known = {"KeyManager": self.key_manager, "RecoveryPeriodInDays": self.recovery_days}
         return {
             "Table": self.table,
             "TimeToLive": self.time_to_live,
             "Tags": list(self.tags),
             "PointInTimeRecovery": self.point_in_time_recovery,
-        }
+        } | {name: value for name, value in known.items() if value}
 
 
 class Live(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from stream_backup.core.moment import iso
-from stream_backup.core.records import Record
+from stream_backup.core.record import Record
 from stream_backup.core.time_rule import FOREVER, NEVER, oldest_kept
 
 DAY = 24 * 3600

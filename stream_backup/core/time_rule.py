@@ -97,7 +97,8 @@ def on_until(moment: int) -> int:
 
 def first_stamp(created: int) -> int:
     """Returns the earliest second that the stamp of a record can hold whose stream was created in
-    the second `created`, by the clock that the stream's label is from."""
+    the second `created`, by the clock that the stream's label is from. The same holds of a change
+    that was requested in that second, by any clock of AWS."""
     return created - SKEW
 
 
@@ -255,6 +256,5 @@ class Lateness:
         return self.earliest(version) <= moment
 
     def contradicts(self, version: Version, at: int) -> bool:
-        """Returns whether a version that was read with the stamp `at` was written later than its
-        writer announced."""
+        """Returns whether a version stamped `at` was written later than its writer announced."""
         return at < self.earliest(version)

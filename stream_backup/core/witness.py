@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from stream_backup.core.moment import iso
-from stream_backup.core.records import End, Outage, Record, Stream
+from stream_backup.core.record import Record
+from stream_backup.core.records import End, Outage, Stream
 from stream_backup.core.retention import DAY, Bound
 
 RECENT = 15 * 60

@@ -1,145 +1,160 @@
-"""The chapters of the demo: back up a table during writes, damage it, restore it, and check it."""
+"""The chapters of the demo: back up a table, damage it, find the damage, and take it back, all
+among good changes."""
 
-import gzip
 import json
 import time
-from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from stream_backup.cli.console import bar, say
 from stream_backup.core.item import Item
 from stream_backup.core.moment import iso
-from stream_backup.demo import reader, rows, terminal
+from stream_backup.demo import deployment, reader, rows, terminal
+from stream_backup.demo.deployment import Deployed
 from stream_backup.demo.live import DemoTable, scan
-from stream_backup.demo.release import release
 from stream_backup.demo.traffic import Traffic
+from stream_backup.errors import StreamBackupError
 
 TABLE = "airports"
 BEFORE = "airports-before"
 """The table that is restored next to the live one."""
 
-SECONDS = 21
-"""Seconds in which rows change after the backfill."""
+ORDINARY = 6
+"""Seconds of good changes between the backfill and the deployment."""
 
-CHANGES = 2100
-"""Changes in these seconds, at least."""
+CLOSING = 3
+"""Seconds from the deployment to the good changes of what it damaged."""
 
-VICTIM = "YQB"
-"""The airport whose history is shown."""
+CONTINUED = 16
+"""Seconds from the deployment to the commands that find it. The newest 11 seconds are not yet
+certainly in the archive."""
 
-COUNTRIES = {"BR", "CA", "MX"}
-"""The countries whose airports are damaged."""
+CLOSED = ("YQB", "YYT")
+"""The airports whose damaged attribute a good change sets again."""
+
+SHUT: Item = {"open": {"BOOL": False}}
+"""That change."""
+
+CONFLICTS = Path("conflicts.jsonl")
+"""The file in which `undo` lists the conflicts."""
+
+CHOSEN = ("--where", "after.open == 'undefined'", "--changed", "open")
+"""The options that choose the damage among all changes of its seconds."""
 
 
-def back_up(traffic: Traffic) -> int:
-    """Runs a backfill while rows change, and continues the changes for some seconds.
-
-    Returns the second in which the backfill ended.
-    """
-    with traffic.flowing() as writer:
-        say(
-            "\nThe backfill reads existing rows once. Meanwhile, flights, weather reports, "
-            "openings and closures change them."
-        )
-        terminal.run("backfill", TABLE)
-        meanwhile, since = traffic.changes, int(time.time())
-        say(
-            f"{meanwhile:,} changes were made during the backfill. None of them was lost or "
-            "overwritten by an older value."
-        )
-        heading(3, "An ordinary day")
-        say(
-            f"At least {CHANGES:,} more changes follow, over {SECONDS} seconds. Each of them "
-            "becomes a version of an object in S3."
-        )
-        _wait(traffic, writer)
-    kinds = traffic.kinds
+def back_up(traffic: Traffic) -> None:
+    """Runs a backfill while rows change."""
     say(
-        f"{traffic.changes - meanwhile:,} more changes were made. In total, there were "
-        f"{kinds['modify']:,} modifications, {kinds['insert']:,} insertions, and "
-        f"{kinds['remove']:,} deletions."
+        "",
+        "The backfill reads existing rows once. Meanwhile, flights, weather reports, openings "
+        "and closures change them.",
     )
-    terminal.run("status", TABLE)
-    return since
+    terminal.run("backfill", TABLE)
+    say(
+        f"{traffic.changes:,} changes were made during the backfill. None of them was lost or "
+        "overwritten by an older value."
+    )
 
 
-def _wait(traffic: Traffic, writer: Future[None]) -> None:
-    """Returns after SECONDS and CHANGES more, or when the writer has failed."""
-    first, second, shown = traffic.changes, traffic.seconds, traffic.changes
+def damage(table: DemoTable, traffic: Traffic, writer: Future[None]) -> Deployed:
+    """Damages rows among good changes, which continue for CONTINUED seconds."""
+    heading(3, "A bad deployment, among good changes")
+    _wait(table.look() + ORDINARY, table, traffic, writer)
+    done = deployment.deploy(table)
+    say(
+        f"In {done.rows:,} rows, the deployment changed the attribute open from true to "
+        '"undefined". Good changes continue, in these rows too.'
+    )
+    _wait(done.last + CLOSING, table, traffic, writer)
+    for name in CLOSED:
+        table.update(name, SHUT)
+    say(
+        f"Two of the damaged airports, {' and '.join(CLOSED)}, now close because of snow: open "
+        "becomes false. An undo must not overwrite that."
+    )
+    _wait(done.last + CONTINUED, table, traffic, writer)
+    return done
+
+
+def _wait(until: int, table: DemoTable, traffic: Traffic, writer: Future[None]) -> None:
+    """Returns in second `until`, or when the writer has failed."""
+    first, shown, start = traffic.changes, traffic.changes, table.look()
     with bar("writes", "changes") as progress:
-        while not writer.done():
-            changes, seconds = traffic.changes - first, traffic.seconds - second
-            fraction = min(changes / CHANGES, seconds / SECONDS, 1.0)
-            progress.advance(changes + first - shown, fraction)
-            shown = changes + first
-            if changes >= CHANGES and seconds >= SECONDS:
-                return
+        while not writer.done() and (now := table.look()) < until:
+            progress.advance(traffic.changes - shown, (now - start) / (until - start))
+            shown = traffic.changes
             time.sleep(0.25)
+    say(f"{traffic.changes - first:,} good changes were made.")
 
 
-def damage(table: DemoTable, follow: terminal.Background | None) -> int:
-    """Makes the faulty release after a second without writes; returns that second."""
-    heading(4, "A faulty release")
-    table.wait_for(table.second + 2)
-    moment = table.second - 1
-    done = release(table, VICTIM, COUNTRIES)
-    say(
-        "The release swaps latitude and longitude in Brazil, Canada and Mexico, and deletes the "
-        "airports whose latitude is then beyond 90 degrees."
-    )
-    say(
-        f"{done['overwritten']:,} rows were overwritten and {done['deleted']:,} deleted. Québec "
-        f"({VICTIM}) is in Antarctica. When did that happen?"
-    )
+def find(done: Deployed, table: DemoTable, follow: terminal.Background | None) -> None:
+    """Shows the damage among the good changes."""
+    heading(4, "Find the damage")
     seconds = reader.catch_up(table, follow)
     say(
         "On AWS, CloudWatch reports how far the archive is behind the table. Here it does not, so "
-        "the demo waited until the newest versions in the archive matched the current rows: "
+        "the demo waited until the archive had every change made before this chapter: "
         f"{seconds:.0f} s."
     )
-    terminal.run("history", TABLE, json.dumps({rows.KEY: VICTIM}))
-    say(f"\nThe last version is the damage. The second before it is {iso(moment)}.")
-    return moment
+    say("", "When did something unusual happen?")
+    terminal.run("timeline", TABLE)
+    say("", f"At {iso(done.first)}, many more rows changed than usual. What changed?")
+    terminal.run("diff", TABLE, *done.window)
 
 
-def restore(moment: int, other: int, file: Path) -> None:
-    """Restores `moment` into a new table and the live one, and `other` to a file."""
-    heading(5, "Restore")
-    say("First, show the plan. This writes nothing.")
-    terminal.run("restore", TABLE, "--at", iso(moment), "--plan")
-    say("\nRestore into a new table:")
-    terminal.run("restore", TABLE, "--at", iso(moment), "--into", BEFORE)
-    say("\nOr rewind the live table, which writes only the rows that have changed since:")
-    terminal.run("restore", TABLE, "--at", iso(moment), "--in-place", "--yes")
-    say("\nAny other second can be restored too. This one, in the middle of the day, to a file:")
-    terminal.run("restore", TABLE, "--at", iso(other), "--to", str(file))
-
-
-def check(table: DemoTable, moment: int, other: int, file: Path) -> None:
-    """Raises StreamBackupError if restored rows differ from the record of the truth."""
-    heading(6, "Check the result")
+def take_back(done: Deployed) -> None:
+    """Undoes the damage, and shows the two conflicts."""
+    heading(5, "Take back the damage, and nothing else")
     say(
-        "The writer of the rows kept its own record of them, independent of the archive. All "
-        "restored rows are compared with it:"
+        'The damage is where open became "undefined". The other lines are good changes of the same '
+        "seconds. Good changes continue during the undo. Without --yes, it asks after it has shown "
+        "its plan, and --plan writes nothing."
     )
-    restored: tuple[tuple[str, int, Iterable[Item]], ...] = (
-        (f"table {BEFORE}", moment, scan(table.dynamodb, BEFORE)),
-        (f"table {TABLE}", moment, scan(table.dynamodb, TABLE)),
-        (f"file {file.name}", other, _lines(file)),
+    words = (*done.window, *CHOSEN, "--conflicts", str(CONFLICTS), "--yes")
+    terminal.run("undo", TABLE, *words, expected=3)
+    say("", "The conflicts, each with its three values:")
+    say(CONFLICTS.read_text(encoding="utf-8").rstrip())
+
+
+def restore(moment: int) -> None:
+    """Restores `moment` into a new table."""
+    heading(6, "Restore a moment")
+    say("Any second can also be restored, for example into a new table:")
+    terminal.run("restore", TABLE, "--at", iso(moment), "--into", BEFORE)
+
+
+def check(table: DemoTable, moment: int) -> None:
+    """Raises StreamBackupError if a row is not as the record of the truth says, or if other
+    conflicts were listed than there are."""
+    heading(7, "Check the result")
+    say(
+        "The writer of the good changes kept its own record of them, independent of the archive. "
+        "The deployment is not in it. All rows are compared with it:"
     )
-    for what, second, found in restored:
-        checked = table.truth.check(what, second, found)
+    now = table.look()
+    for what, second in ((TABLE, now), (BEFORE, moment)):
+        checked = table.truth.check(f"table {what}", second, scan(table.dynamodb, what))
         counts = f"{checked.rows:,} rows, {checked.values:,} values"
-        say(f"  {what:<22} {iso(second)}  {counts}: no difference")
+        say(f"  {what:<16} {iso(second)}  {counts}: no difference")
+    check_conflicts(CONFLICTS)
+    say(f"  {CONFLICTS}: {' and '.join(CLOSED)}, and no other")
 
 
-def _lines(file: Path) -> Iterator[Item]:
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)["Item"]
+def check_conflicts(path: Path) -> None:
+    """Raises StreamBackupError if the conflicts in a file are not those of the airports CLOSED."""
+    states: dict[str, Any] = {"before": {"BOOL": True}, "damaged": deployment.BAD["open"]}
+    states["now"] = SHUT["open"]
+    expected = [{"key": {rows.KEY: {"S": each}}, "path": ["open"]} | states for each in CLOSED]
+    found = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    listed = sorted(found, key=lambda each: str(each["key"]))
+    if listed != expected:
+        raise StreamBackupError(
+            f"{path} lists {listed}, not {expected}.",
+            "This is a defect. Report it with the complete output above.",
+        )
 
 
 def heading(number: int, title: str) -> None:
     """Prints the heading of a chapter."""
-    say(f"\n{number}. {title}\n")
+    say("", f"{number}. {title}", "")

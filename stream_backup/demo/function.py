@@ -39,9 +39,14 @@ def deploy() -> None:
     template = _TEMPLATE.read_text(encoding="utf-8").replace(
         "CodeUri: run-sam-build-first/", f"CodeUri: s3://{_CODE}/function.zip"
     )
-    cloudformation = boto3.client("cloudformation")
-    capabilities = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
-    cloudformation.create_stack(StackName=NAME, TemplateBody=template, Capabilities=capabilities)
+    s3, cloudformation = boto3.client("s3"), boto3.client("cloudformation")
+    # From a bucket, as `sam deploy` does it: the template is too large for the request itself.
+    s3.put_object(Bucket=_CODE, Key="template.yaml", Body=template.encode())
+    cloudformation.create_stack(
+        StackName=NAME,
+        TemplateURL=f"{s3.meta.endpoint_url}/{_CODE}/template.yaml",
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
     give_up = time.monotonic() + _PATIENCE
     while True:
         found = cloudformation.describe_stacks(StackName=NAME)["Stacks"][0]

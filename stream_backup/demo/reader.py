@@ -6,19 +6,21 @@ the command `follow`.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import boto3
 
+from stream_backup.archive.layout import History
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.stack import NAME
 from stream_backup.cli.console import say
-from stream_backup.core.item import digest, encode
+from stream_backup.core.item import Item, digest, encode
 from stream_backup.core.key import key_hash
 from stream_backup.demo import terminal
 from stream_backup.demo.function import deploy, is_deployable
 from stream_backup.demo.live import DemoTable
+from stream_backup.demo.rows import KEY
 from stream_backup.errors import StreamBackupError
 from stream_backup.settings import ARCHIVE
 
@@ -82,28 +84,41 @@ def reading(table: str) -> Iterator[terminal.Background | None]:
 
 
 def catch_up(table: DemoTable, follow: terminal.Background | None) -> float:
-    """Returns when the newest versions in the archive are the current rows, with the seconds taken.
+    """Returns when the archive has every change made before this call, with the seconds taken.
 
-    Nobody may write at the same time. The changes of a row are written in order, so the newest
-    version is sufficient. A listing is sufficient too, because an ETag is the MD5 of the body.
-    Raises StreamBackupError if it takes too long.
+    Changes may go on. Those of a row are written in order, so its newest version is sufficient: it
+    must be the state that the row has now, or a later one. A listing is sufficient too, because an
+    ETag is the MD5 of the body. Raises StreamBackupError if it takes too long.
     """
     started = time.monotonic()
     archive = Connection(None, None, os.environ.get(ARCHIVE)).archive(table.name)
-    rows = {
-        key_hash({table.truth.key: item[table.truth.key]}): digest(encode(item))
-        for item in table.truth.rows.values()
-    }
-    while {
-        found.name: found.versions[0].etag
-        for found in archive.histories()
-        if found.versions[0].size
-    } != rows:
+    waiting = {name: len(states) - 1 for name, states in list(table.written.items())}
+    while waiting:
+        waiting = behind(archive.histories(), table.written, waiting)
         if follow:
             follow.require()
-        if time.monotonic() > started + _PATIENCE:
+        if waiting and time.monotonic() > started + _PATIENCE:
             raise StreamBackupError(
                 f"The archive has not caught up with table {table.name} in {_PATIENCE} seconds."
             )
-        time.sleep(0.2)
+        time.sleep(0.2 if waiting else 0)
     return time.monotonic() - started
+
+
+def behind(
+    histories: Iterable[History], written: dict[str, list[Item | None]], waiting: dict[str, int]
+) -> dict[str, int]:
+    """Returns those rows of `waiting` whose newest version is older than the state with the index
+    that they have in `waiting`. `written` has all states of each row in order, None for a
+    deletion."""
+    found = {each.name: each.versions[0] for each in histories}
+
+    def has_arrived(name: str, since: int) -> bool:
+        newest = found.get(key_hash({KEY: {"S": name}}))
+        if newest is None:
+            return False
+        etag = newest.etag if newest.size else ""
+        later = written[name][since:]
+        return any((digest(encode(state)) if state else "") == etag for state in later)
+
+    return {name: since for name, since in waiting.items() if not has_arrived(name, since)}

@@ -3,7 +3,7 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +22,28 @@ _PROGRAM = (
 )
 
 
-def run(*words: str) -> None:
-    """Runs `stream-backup WORDS` and shows its output.
+def as_typed(words: Sequence[str]) -> str:
+    """Returns `stream-backup WORDS` as a person types it in a shell."""
+    return " ".join(("stream-backup", *map(_quoted, words)))
 
-    Raises StreamBackupError if it fails.
+
+def _quoted(word: str) -> str:
+    is_plain = not set(word) & set('"$`\\!')
+    return f'"{word}"' if "'" in word and is_plain else shlex.quote(word)
+
+
+def run(*words: str, expected: int = 0) -> None:
+    """Runs `stream-backup WORDS` and shows its output, and its exit code if that is not 0.
+
+    Raises StreamBackupError if the exit code is not the `expected` one.
     """
-    typed = shlex.join(("stream-backup", *words))
-    say(f"\n$ {typed}")
+    typed = as_typed(words)
+    say("", f"$ {typed}")
     code = subprocess.run([*_PROGRAM, *words], check=False).returncode  # noqa: S603 - our own words
-    if code:
+    if code != expected:
         raise StreamBackupError(f"`{typed}` ended with exit code {code}.", "See its output above.")
+    if code:
+        say(f"(exit code {code})")
 
 
 @dataclass(slots=True)
@@ -57,8 +69,8 @@ class Background:
 @contextmanager
 def background(*words: str) -> Iterator[Background]:
     """Runs `stream-backup WORDS &` until the block ends."""
-    typed = shlex.join(("stream-backup", *words))
-    say(f"\n$ {typed} &")
+    typed = as_typed(words)
+    say("", f"$ {typed} &")
     with TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - our own words
             [*_PROGRAM, *words],

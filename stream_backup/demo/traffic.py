@@ -17,16 +17,13 @@ from threading import Event
 from stream_backup.core.item import Item, Value
 from stream_backup.core.moment import iso
 from stream_backup.demo.live import DemoTable
-from stream_backup.demo.rows import distance, number
+from stream_backup.demo.rows import distance, number, text
 
-BURST = 130
+BURST = 40
 """Changes per second, or fewer on a slow computer."""
 
 _PART = 0.75
 """The part of a second that a burst may take."""
-
-_WATCHED_EVERY = 8
-"""Seconds between two flights of the watched airport."""
 
 HUBS = ("ATL", "CDG", "DXB", "FRA", "GRU", "HND", "IST", "JFK", "LHR", "MEX", "SIN", "SYD")
 """The airports of every other flight."""
@@ -36,13 +33,13 @@ HUBS = ("ATL", "CDG", "DXB", "FRA", "GRU", "HND", "IST", "JFK", "LHR", "MEX", "S
 class Traffic:
     """Writes changes to a table until `stop` is set.
 
-    `closed` are the airports that can open. `watched` is an airport that stays open and has a
-    flight from time to time. `kinds` counts the changes, `seconds` those in which rows changed.
+    `closed` are the airports that can open. Those in the countries `steady` neither open nor close.
+    `kinds` counts the changes, `seconds` those in which rows changed.
     """
 
     table: DemoTable
     closed: dict[str, Item]
-    watched: str
+    steady: set[str]
     stop: Event = field(default_factory=Event)
     kinds: Counter[str] = field(default_factory=Counter)
     seconds: int = 0
@@ -50,6 +47,7 @@ class Traffic:
     _names: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.closed = {n: item for n, item in self.closed.items() if not self._is_steady(item)}
         self._names = sorted({*self.table.truth.rows, *self.closed})
 
     @property
@@ -81,8 +79,6 @@ class Traffic:
         self.table.look()
         before = self.changes
         until = time.monotonic() + _PART
-        if self.seconds % _WATCHED_EVERY == _WATCHED_EVERY - 1:
-            self._fly(self.watched, self._airport())
         while self.changes < before + BURST and time.monotonic() < until:
             self._change()
         self.seconds += self.changes > before
@@ -106,6 +102,8 @@ class Traffic:
 
     def _close(self) -> None:
         name = self._small()
+        if self._is_steady(self.table.truth.rows[name]):
+            return
         self.closed[name] = self.table.truth.rows[name]
         self.table.delete(name)
         self.kinds["remove"] += 1
@@ -133,7 +131,7 @@ class Traffic:
         self._modify(end, last | {"arrivals": _one_more(rows[end], "arrivals")})
 
     def _modify(self, name: str, change: Item) -> None:
-        self.table.put(self.table.truth.rows[name] | change)
+        self.table.update(name, change)
         self.kinds["modify"] += 1
 
     def _airport(self) -> str:
@@ -144,11 +142,14 @@ class Traffic:
         return self._small()
 
     def _small(self) -> str:
-        """Returns an open airport that is neither a hub nor watched."""
+        """Returns an open airport that is not a hub."""
         while True:
             name = self._random.choice(self._names)
-            if name in self.table.truth.rows and name not in (*HUBS, self.watched):
+            if name in self.table.truth.rows and name not in HUBS:
                 return name
+
+    def _is_steady(self, item: Item) -> bool:
+        return text(item["country"]) in self.steady
 
 
 def _number(item: Item, name: str) -> Decimal:

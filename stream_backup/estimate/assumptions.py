@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 
-from stream_backup.aws.capacity import READ_SHARE
+from stream_backup.aws.capacity import NEW_READ, NEW_WRITE, READ_SHARE
 from stream_backup.estimate.facts import Facts
 from stream_backup.estimate.lookup import DAYS
 from stream_backup.estimate.prices import Prices
 from stream_backup.estimate.rates import BANDWIDTH, CALL_SECONDS, CHANGE_SECONDS, MB
-from stream_backup.estimate.table import NEW_READ, NEW_WRITE
 
 
 def assumptions(
@@ -77,7 +76,10 @@ def _of_capacity(facts: Facts) -> Iterator[str]:
     if facts.capacity.on_demand:
         yield (
             f"An on-demand table supports {NEW_READ:,} read units per second, or its warm "
-            f"throughput. A new one supports {NEW_WRITE:,} write units per second."
+            f"throughput. A new one supports {NEW_WRITE:,} write units per second, and more at once"
+            " with --warm-throughput, which costs once what the additional units would cost as"
+            " provisioned capacity in one hour, for the table and each of its global indexes (AWS"
+            ' Database Blog, "Pre-warming Amazon DynamoDB tables with warm throughput").'
         )
     else:
         yield (

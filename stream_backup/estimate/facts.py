@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from stream_backup.estimate.sizes import Sizes
 
+WARMEST = 40_000
+"""Write units per second that a table may have unless AWS raised the quota (Amazon DynamoDB
+Developer Guide, "Service, account, and table quotas")."""
+
 
 @dataclass(frozen=True, slots=True)
 class TableCapacity:
@@ -11,7 +15,8 @@ class TableCapacity:
 
     `read` and `write` are None if no limit is known. `hourly_read` and `hourly_write` are the
     provisioned units of a table with the same settings, its indexes included, which are billed
-    by the hour; 0 for an on-demand table.
+    by the hour; 0 for an on-demand table. `warmest` are the write units that a new on-demand table
+    can support at once if it is asked for.
     """
 
     on_demand: bool
@@ -19,6 +24,7 @@ class TableCapacity:
     write: float | None
     hourly_read: float = 0.0
     hourly_write: float = 0.0
+    warmest: int = WARMEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,8 @@ class Facts:
     `changes` are the changes per month, None if unknown. `shards` are the shards of the stream.
     `overhead` is the number of bytes that S3 adds to the body of a version, for its name and its
     metadata. `index_units` are the write units that an item consumes in the table's indexes.
-    `months` is how long history is kept. `workers` are the processes of a backfill.
+    `indexes` is the number of global indexes. `months` is how long history is kept. `workers` are
+    the processes of a backfill.
     """
 
     items: int
@@ -53,6 +60,7 @@ class Facts:
     shards: int
     overhead: int
     index_units: float = 0.0
+    indexes: int = 0
     months: int = 12
     versions_per_item: float | None = None
     workers: int = 1

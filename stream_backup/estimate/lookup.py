@@ -14,7 +14,7 @@ from stream_backup.capture.mapping import BATCH, WINDOW
 from stream_backup.core.change import metadata_size
 from stream_backup.core.item import digest
 from stream_backup.core.stamp import Stamp
-from stream_backup.errors import UsageError
+from stream_backup.errors import UnavailableError, UsageError
 from stream_backup.estimate.facts import Function
 from stream_backup.estimate.rates import MONTH
 from stream_backup.estimate.sizes import Sizes
@@ -45,7 +45,7 @@ def changes_of(
             Period=86400,
             Statistics=["Sum"],
         )
-    except (ClientError, BotoCoreError):
+    except (ClientError, BotoCoreError, UnavailableError):
         return None
     points = [point["Sum"] for point in answer.get("Datapoints", [])]
     since = max(now - DAYS * 86400, int(found.get("CreationDateTime", 0)))
@@ -67,7 +67,7 @@ def function_of(connection: Connection) -> tuple[Function, Stack | None]:
             client = connection.session.client("lambda", config=SHORT_TIMEOUTS)
             answer = client.get_function_configuration(FunctionName=stack.function)
             memory = int(answer["MemorySize"])
-    except (ClientError, BotoCoreError, UsageError):
+    except (ClientError, BotoCoreError, UnavailableError, UsageError):
         pass  # an estimate needs no stack, and no permission to read one
     function = Function(
         batch=settings.get("BatchSize", BATCH),

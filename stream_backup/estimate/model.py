@@ -4,13 +4,14 @@ The operations are a backfill, a month of capture, and a restore. Requests are t
 code sends, counted one by one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, sqrt
 from statistics import NormalDist
 
 from backfill.run import SEGMENTS
 from restore.writer import BATCH
 from stream_backup.archive.slices import SLICES
+from stream_backup.aws.capacity import NEW_WRITE
 from stream_backup.estimate import rates
 from stream_backup.estimate.facts import Facts
 from stream_backup.estimate.sizes import KB
@@ -108,6 +109,27 @@ def capture(facts: Facts) -> Part:
         seconds=function.window + rates.CALL_SECONDS + together * rates.CHANGE_SECONDS,
         stored=changes * facts.version,
     )
+
+
+def warm_throughput(facts: Facts) -> int | None:
+    """Returns the write units per second with which a new on-demand table does not slow down its
+    restore, in thousands, as far as AWS allows; None where it does not do so anyway."""
+    capacity = facts.capacity
+    if not capacity.on_demand:
+        return None
+    seconds = restore(replace(facts, capacity=replace(capacity, write=None)), to_file=False).seconds
+    needed = facts.items * facts.sizes.units / seconds if seconds else 0.0
+    units = min(ceil(needed / 1000) * 1000, capacity.warmest)
+    return units if needed > NEW_WRITE and units > NEW_WRITE else None
+
+
+def warm_restore(facts: Facts, units: int) -> Part:
+    """Estimates a restore into a new on-demand table that supports so many write units per second
+    at once. AWS charges once for those beyond the usual ones, of the table and of each index."""
+    part = restore(replace(facts, capacity=replace(facts.capacity, write=units)), to_file=False)
+    warmed = (units - NEW_WRITE) * (1 + facts.indexes)
+    priced = part.priced | {"dynamodb-write-hours": warmed}
+    return replace(part, priced=priced)
 
 
 def restore(facts: Facts, *, to_file: bool) -> Part:

@@ -6,7 +6,15 @@ from typing import Any
 
 from stream_backup.estimate.assumptions import assumptions
 from stream_backup.estimate.facts import Facts
-from stream_backup.estimate.model import Part, backfill, capture, restore, storage
+from stream_backup.estimate.model import (
+    Part,
+    backfill,
+    capture,
+    restore,
+    storage,
+    warm_restore,
+    warm_throughput,
+)
 from stream_backup.estimate.prices import Prices
 from stream_backup.estimate.rates import GB
 
@@ -30,15 +38,22 @@ class Estimate:
 
     @cached_property
     def parts(self) -> dict[str, Part]:
-        """The operations by name. `capture` is missing if the number of changes is unknown."""
+        """The operations by name. `capture` is missing if the number of changes is unknown, and
+        `into_warm_table` if warm throughput would not make a restore faster."""
         facts = self.facts
         parts = {"backfill": backfill(facts)}
         if facts.changes is not None:
             parts["capture"] = capture(facts)
-        return parts | {
-            "into_table": restore(facts, to_file=False),
-            "to_file": restore(facts, to_file=True),
-        }
+        parts["into_table"] = restore(facts, to_file=False)
+        if self.warm:
+            parts["into_warm_table"] = warm_restore(facts, self.warm)
+        return parts | {"to_file": restore(facts, to_file=True)}
+
+    @cached_property
+    def warm(self) -> int | None:
+        """The warm throughput with which a restore into a new table would be faster, in write units
+        per second; None where it would not be."""
+        return warm_throughput(self.facts)
 
     @property
     def assumptions(self) -> list[str]:
@@ -72,7 +87,11 @@ class Estimate:
     def record(self) -> dict[str, Any]:
         """Returns the estimate as JSON values. Counts are not rounded."""
         facts, prices = self.facts, self.prices
-        restores = {name: self._record(name) for name in ("into_table", "to_file")}
+        restores: dict[str, Any] = {name: self._record(name) for name in ("into_table", "to_file")}
+        warm = self.warm
+        restores["into_warm_table"] = (
+            {"warm_throughput": warm} | self._record("into_warm_table") if warm else None
+        )
         return {
             "table": self.table,
             "region": self.region,

@@ -53,6 +53,7 @@ def run(connection: Connection, table: str, given: Given, prices: Prices) -> Est
         shards=shards_of(found, items * sizes.mean),
         overhead=overhead_of(archive_url, table),
         index_units=index_units(found, sizes),
+        indexes=len(found.get("GlobalSecondaryIndexes") or ()),
         months=given.months,
         versions_per_item=given.versions_per_item,
         workers=given.workers or default_workers(items),

@@ -3,14 +3,10 @@
 from math import ceil
 from typing import Any
 
-from stream_backup.aws.capacity import READ_SHARE
-from stream_backup.estimate.facts import TableCapacity
+from stream_backup.aws.capacity import NEW_READ, NEW_WRITE, READ_SHARE
+from stream_backup.estimate.facts import WARMEST, TableCapacity
 from stream_backup.estimate.rates import GB
 from stream_backup.estimate.sizes import Sizes
-
-NEW_READ, NEW_WRITE = 12_000, 4_000
-"""Units per second that a new on-demand table supports (Amazon DynamoDB Developer Guide,
-"DynamoDB on-demand capacity mode", "Initial throughput and scaling properties")."""
 
 PARTITION = 10 * GB
 """Bytes that one partition holds. Each partition has a shard in the stream (Amazon DynamoDB
@@ -74,6 +70,7 @@ def _on_demand(found: dict[str, Any]) -> TableCapacity:
         on_demand=True,
         read=min(warm, read) if read > 0 else warm,
         write=min(NEW_WRITE, write) if write > 0 else NEW_WRITE,
+        warmest=min(WARMEST, write) if write > 0 else WARMEST,
     )
 
 

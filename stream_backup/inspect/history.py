@@ -10,13 +10,13 @@ from stream_backup.archive.layout import Archive
 from stream_backup.archive.slices import CONCURRENCY
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.table import look_up
+from stream_backup.capture.known import unknown
 from stream_backup.core.change import Change
 from stream_backup.core.difference import Difference, differences
 from stream_backup.core.item import Item, decode, digest
 from stream_backup.core.key import KeySchema
 from stream_backup.core.moment import iso
 from stream_backup.core.stamp import Stamp
-from stream_backup.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,7 @@ def schemas_of(connection: Connection, table: str) -> list[KeySchema]:
         return list(dict.fromkeys(KeySchema.of(each.table) for each in reversed(found)))
     live, _ = look_up(connection.dynamodb, table)
     if live is None:
-        raise UsageError(
-            f"Neither the archive nor AWS has a table {table!r}.",
-            "Check its name, --archive and --region.",
-        )
+        raise unknown(connection, table)
     return [KeySchema.of(live.description)]
 
 

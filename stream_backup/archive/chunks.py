@@ -1,0 +1,48 @@
+"""Histories, read by several threads at once and in bounded memory: a chunk at a time, in their
+order."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from itertools import chain
+from typing import TypeVar
+
+from stream_backup.archive.layout import History
+
+CHUNK_ITEMS = 100
+"""Items of a slice that are read together."""
+
+TASK = 5
+"""Items that a thread reads one after another: handing over one item costs a fifth of reading
+it."""
+
+CHUNK_BYTES = 4 * 2**20
+"""Bytes of a slice that are read together: this bounds memory."""
+
+Result = TypeVar("Result")
+
+
+def read_chunks(
+    read: Callable[[History], Result], histories: Iterable[History], pool: Executor
+) -> Iterator[Result]:
+    """Yields what `read` returns for each history, in their order. Errors that `read` raises are
+    not caught."""
+
+    def task(group: Sequence[History]) -> list[Result]:
+        return [read(history) for history in group]
+
+    for chunk in _chunks(histories):
+        groups = (chunk[start : start + TASK] for start in range(0, len(chunk), TASK))
+        yield from chain.from_iterable(pool.map(task, groups))
+
+
+def _chunks(histories: Iterable[History]) -> Iterator[Sequence[History]]:
+    chunk: list[History] = []
+    size = 0
+    for history in histories:
+        chunk.append(history)
+        size += max(version.size for version in history.versions)
+        if len(chunk) == CHUNK_ITEMS or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
