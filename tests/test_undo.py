@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from restore.rewind import rewind
 from stream_backup.core.item import Value, digest, encode
 from stream_backup.core.key import key_hash
 from stream_backup.core.merge import Choice
+from stream_backup.errors import UnavailableError
 from stream_backup.undo.rule import Mark, Rule
 from stream_backup.undo.writer import BUSY, DOUBTFUL, GONE, LOST, RACED, TOO_LARGE, UNSURE
 from tests import undo_model as model
@@ -202,10 +202,11 @@ def test_a_deletion_that_races_with_a_new_row_leaves_it(tmp_path: Path) -> None:
     [
         ([refusal("ThrottlingException")] * 3, RACED),
         ([refusal("AccessDeniedException")] * 20, LOST),
+        ([UnavailableError("AWS was busy for 15 minutes.")] * 20, LOST),
     ],
 )
 def test_a_row_that_cannot_be_put_back_is_listed(
-    tmp_path: Path, trouble: list[ClientError], reason: str
+    tmp_path: Path, trouble: list[Exception], reason: str
 ) -> None:
     """Law (e): putting back a row is tried again. When it fails for good, the row is listed, and
     undoing the receipt gives it back."""

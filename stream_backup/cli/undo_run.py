@@ -51,6 +51,8 @@ class UndoRun:
                 deque(self._rows(writer, rows, pool), maxlen=0)
             except BaseException:
                 stop.set()
+                assert report.done is not None
+                say(*report.done.left)
                 if receipt.name:
                     say(f"Receipt of what was written: {receipt.name}")
                 raise

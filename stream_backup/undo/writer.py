@@ -22,6 +22,7 @@ from stream_backup.aws.row import read_row, replacement
 from stream_backup.core.edits import Conflict, Edit, applied, as_value, value_at
 from stream_backup.core.item import Item
 from stream_backup.core.values import same
+from stream_backup.errors import UnavailableError
 from stream_backup.undo.damage import Damage
 from stream_backup.undo.expressions import updates
 from stream_backup.undo.rule import Rule
@@ -31,6 +32,9 @@ TRIES = 8
 
 PATIENCE = 600.0
 """Seconds for which a row is tried again while the table is busy."""
+
+_FAILURES = (ClientError, BotoCoreError, UnavailableError)
+"""How a request ends that failed, however often it was sent."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 
@@ -160,7 +164,7 @@ class RowWriter:
                     line,
                 )
                 return RACED
-            except (ClientError, BotoCoreError):
+            except _FAILURES:
                 live = self._peek(key)
             if live is not None:
                 return RACED if same(as_value(live), as_value(old)) else GONE
@@ -172,7 +176,7 @@ class RowWriter:
         """Returns the row if there is one and it can be read."""
         try:
             return read_row(self.dynamodb, self.table, key)
-        except (ClientError, BotoCoreError):
+        except _FAILURES:
             return None
 
     def _send(
