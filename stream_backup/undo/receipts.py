@@ -41,18 +41,25 @@ class ReceiptFile:
         self._sent = sqlite3.connect("", check_same_thread=False)
         self._sent.execute("CREATE TABLE sent (seq INTEGER PRIMARY KEY, key, line, outcome, old)")
         try:
-            lines = _lines(path)
+            self._read()
+        except BaseException:
+            self._sent.close()
+            raise
+
+    def _read(self) -> None:
+        try:
+            lines = _lines(self.path)
             self.header = _header(next(lines, None))
             for line in lines:
                 self._add(line)
         except (ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
             raise UsageError(
-                f"{path} is not a receipt, or is damaged: {error}.",
+                f"{self.path} is not a receipt, or is damaged: {error}.",
                 "Use the file as the run wrote it. Nothing was written.",
             ) from error
         except OSError as error:
             raise UsageError(
-                f"{path} cannot be read: {error.strerror}.", "Check its name."
+                f"{self.path} cannot be read: {error.strerror}.", "Check its name."
             ) from error
 
     def __enter__(self) -> Self:
