@@ -348,6 +348,7 @@ def test_the_whole_story() -> None:
     with demo() as process:
         said = read_until(process, None)
     assert process.returncode == 0, said
+    assert r"\u000a" not in said
     typed = [
         re.sub(r"\d{4}-\S+Z", "T", line[2:]) for line in said.splitlines() if line.startswith("$ ")
     ]

@@ -114,7 +114,7 @@ def take_back(done: Deployed) -> None:
     words = (*done.window, *CHOSEN, "--conflicts", str(CONFLICTS), "--yes")
     terminal.run("undo", TABLE, *words, expected=3)
     say("", "The conflicts, each with its three values:")
-    say(CONFLICTS.read_text(encoding="utf-8").rstrip())
+    say(*CONFLICTS.read_text(encoding="utf-8").splitlines())
 
 
 def restore(moment: int) -> None:
