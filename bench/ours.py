@@ -94,7 +94,7 @@ def restore(endpoints: Endpoints, count: int) -> Work:
     def work() -> int:
         plan, chosen, tally = Rebuild(source, rows.MOMENT, rows.BASE), Selection(source), Tally()
         description = TableDescription({}, {}, (), point_in_time_recovery=False)
-        target = Target(into, table, "arn", description, resumed=False, had_rows=False)
+        target = Target(into, table, "arn", description, "bench", resumed=False, had_rows=False)
         with ThreadPoolExecutor(CONCURRENCY) as pool:
             writer = BatchWriter(into, table)
             assert not load(plan, chosen, target, writer, pool, tally, lambda *_: None, Event())

@@ -56,21 +56,19 @@ class Target:
     resumed: bool
     had_rows: bool
     done: set[str] = field(default_factory=set)
-    _tagged: set[str] = field(default_factory=set)
     _tagged_at: float = 0.0
     _lock: Lock = field(default_factory=Lock)
 
     def slice_done(self, part: str) -> None:
-        """Records on the table that nothing is left to write of this slice. Slices that end
-        together are recorded together."""
+        """Records on the table that nothing is left to write of this slice, together with those
+        that ended since the last record. A slice that is not recorded yet is only restored again
+        after an interruption, so nothing waits for AWS to take another tag."""
         self.done.add(part)
         with self._lock:
-            if part in self._tagged:
-                return
-            time.sleep(max(0.0, self._tagged_at + TAG_PAUSE - time.monotonic()))
-            done = self.done.copy()
-            self._tag([{"Key": DONE, "Value": "".join(sorted(done))}])
-            self._tagged, self._tagged_at = done, time.monotonic()
+            now = time.monotonic()
+            if now >= self._tagged_at + TAG_PAUSE:
+                self._tag([{"Key": DONE, "Value": "".join(sorted(self.done.copy()))}])
+                self._tagged_at = time.monotonic()
 
     def finish(self) -> None:
         """Restores the remaining settings and removes the tags of the restore, which make room for
