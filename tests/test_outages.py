@@ -201,10 +201,12 @@ def faults(**operations: int) -> pytest.MarkDecorator:
 
 
 def check(busy: Busy, rule: Outage | Unlucky, err: str) -> None:
-    """Checks that requests were refused, and that this was said once."""
+    """Checks that requests were refused, and that this was said once; bad luck may be over before
+    there is anything to say."""
     assert sum(rule.refused.values()) > 10, rule.refused
-    assert err.count(SAID) == 1, err
+    assert err.count(SAID) <= 1, err
     if isinstance(rule, Outage):
+        assert err.count(SAID) == 1
         assert rule.began is not None
         assert MINUTES <= busy.clock.latest - rule.began < PATIENCE
 
