@@ -19,10 +19,11 @@ from stream_backup.archive.layout import Archive
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.table import describe, require
-from stream_backup.core.coverage import Stretch, epochs
+from stream_backup.core.coverage import Epoch, Stretch, epochs
 from stream_backup.core.moment import iso
 from stream_backup.core.records import NO_STREAM, Run, Stream
-from stream_backup.core.time_rule import on_until, scan_interval
+from stream_backup.core.repair import standing
+from stream_backup.core.time_rule import FOREVER, on_until, scan_interval
 from stream_backup.errors import ArchiveError, IncompleteError, UsageError
 
 NO_FLOOR = 0
@@ -73,7 +74,7 @@ class Backfill:
         if stream:
             catalog.write_description(stream.label, describe(self.dynamodb, live.description))
         stretch = _stretch(catalog, stream)
-        since = (stretch.healed_from or stretch.stream.floor) if stretch else NO_FLOOR
+        since = _since(catalog, stretch) if stretch else NO_FLOOR
         label = stream.label if stream else NO_STREAM
         if unfinished := self._unfinished(catalog, label, since):
             # Until then at least it may have replaced versions (`core/order.py`).
@@ -198,9 +199,21 @@ def _stretch(catalog: Catalog, stream: Stream | None) -> Stretch | None:
     return [piece for piece in catalog.stretches() if piece.stream.label == stream.label][-1]
 
 
+def _begun(catalog: Catalog, stretch: Stretch) -> Epoch | None:
+    """The epoch of this stretch, where it has one."""
+    announced = catalog.lateness(FOREVER).announced
+    repairs = standing(catalog.repairs(), announced)
+    return next(iter(epochs([stretch], catalog.runs(), repairs)), None)
+
+
+def _since(catalog: Catalog, stretch: Stretch) -> int:
+    """The earliest floor that a run of this stretch can have, so that it can be resumed."""
+    begun = _begun(catalog, stretch)
+    return begun.floor if begun else stretch.healed_from or stretch.stream.floor
+
+
 def _floor(catalog: Catalog, stretch: Stretch, asked: int) -> int:
     """The floor of the epoch of this stretch, or the one that a run asked now would begin."""
-    begun = epochs([stretch], catalog.runs())
-    if begun:
-        return begun[0].floor
+    if begun := _begun(catalog, stretch):
+        return begun.floor
     return stretch.stream.floor if stretch.healed_from is None else asked

@@ -45,6 +45,8 @@ PLAIN = {
         "FindStack",
     ): "if the command line does not name the archive, the outputs of this stack do",
     ("RedriverPolicy", "EncryptAndDecrypt"): "the archive is encrypted with your key",
+    ("DrillerPolicy", "ListVersions"): "a restore is computed from the listing of versions",
+    ("DrillerPolicy", "EncryptAndDecrypt"): "the archive is encrypted with your key",
 }
 """Reasons for statements without a comment in the template."""
 

@@ -21,6 +21,7 @@ POLICIES = {
     "RestorerPolicy": "Restorer (output `RestorerPolicyArn`)",
     "EnablerPolicy": "Whoever enables and disables tables (output `EnablerPolicyArn`)",
     "RedriverPolicy": "Whoever redrives failed batches (output `RedriverPolicyArn`)",
+    "DrillerPolicy": "Role of the driller, with `DrillSchedule` (output `DrillerPolicyArn`)",
 }
 
 GIVEN = {"HasKey": "KmsKeyArn", "HasTableKeys": "TableKeyArns"}

@@ -16,6 +16,7 @@ from stream_backup.archive.layout import Archive
 from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import HashFraction, run_slices
 from stream_backup.capture.point import RestorePoint
+from stream_backup.core.time_rule import FOREVER
 from stream_backup.errors import ArchiveError, NotConfirmedError
 
 
@@ -44,20 +45,31 @@ class RewoundTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """Table `name`, which nobody else writes: it has the rows of `point`, and is rewound from there
+    to another moment of the same epoch."""
+
+    name: str
+    point: RestorePoint
+
+
+@dataclass(frozen=True, slots=True)
 class LiveTable:
-    """The table itself. `confirm` is asked once the plan is complete, with the number of rows to
-    put and to delete; None asks nobody. `receipts` opens the receipt of the run; None writes none.
-    `rate` is a limit in rows a second."""
+    """The table itself, or a `copy` of it. `confirm` is asked once the plan is complete, with the
+    number of rows to put and to delete; None asks nobody. `receipts` opens the receipt of the run;
+    None writes none. `rate` is a limit in rows a second."""
 
     confirm: Callable[[int, int], bool] | None
     receipts: Callable[[], Receipt] | None = None
     rate: float | None = None
+    copy: Copy | None = None
 
     def planner(self, chosen: Selection, point: RestorePoint, *, counting: bool) -> Planner:  # noqa: ARG002
         """Returns the plan that compares the moment with the present."""
-        archive, floors = chosen.archive, (point.floor, point.floor_now)
-        exact = point.epoch is not None
-        return Rewind(archive, point.moment, *floors, point.lateness, exact)
+        archive, exact = chosen.archive, point.epoch is not None
+        present = self.copy.point.moment if self.copy else FOREVER
+        floors = point.floor, point.floor if self.copy else point.floor_now
+        return Rewind(archive, point.moment, *floors, point.lateness, exact, present)
 
     def execute(self, work: Work, plan: Planner) -> RewoundTable:
         """Keeps the plan on disk until it is confirmed; nothing is written before it is complete.
@@ -92,7 +104,8 @@ class LiveTable:
 
             try:
                 pace = Pace(self.rate, work.stop)
-                found = rewind(work.dynamodb, archive, steps, work.pool, tell, receipt, pace)
+                rows = self.copy.name if self.copy else ""
+                found = rewind(work.dynamodb, archive, steps, work.pool, tell, receipt, pace, rows)
             except BaseException:
                 if receipt and receipt.name:
                     work.progress.note(f"Receipt of what was written: {receipt.name}")
@@ -112,4 +125,16 @@ class LiveTable:
                     if step.action in ("put", "delete"):
                         yield step
 
-            return run_slices(lambda part: Spool(changes(part)), work.chosen.slices, work.stop)
+            made: list[Spool] = []
+
+            def spool(part: str) -> Spool:
+                found = Spool(changes(part))
+                made.append(found)
+                return found
+
+            try:
+                return run_slices(spool, work.chosen.slices, work.stop)
+            except BaseException:
+                for each in made:
+                    each.close()
+                raise

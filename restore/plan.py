@@ -95,9 +95,7 @@ class Rebuild:
             stat = item_at(
                 history.versions, self.moment, self.floor, self.archive.stat, self.lateness
             )
-            return Step(
-                "absent" if stat is None or stat.stamp.kind == "remove" else "put", history.name, {}
-            )
+            return Step("absent" if stat is None or stat.stamp.removes else "put", history.name, {})
         reading = Reading(self.archive, self.moment)
         change = reading.whole(
             item_at(history.versions, self.moment, self.floor, reading.look, self.lateness)
@@ -110,12 +108,12 @@ class Rebuild:
 @dataclass(frozen=True, slots=True)
 class Rewind:
     """Changes the live table to what it was at `moment`, given that it is now what the archive says
-    it is.
+    it is. A table that is a copy of another moment, `present`, is changed in the same way.
 
     Where the moment is not `exact`, an item without a version that old is left as it is: the
     version may have expired, or may never have been written.
 
-    `floor_now` is the floor of the epoch that holds the present. Where it is not the moment's
+    `floor_now` is the floor of the epoch that holds `present`. Where it is not the moment's
     floor, no item can be skipped unread.
     """
 
@@ -125,11 +123,12 @@ class Rewind:
     floor_now: int
     lateness: Lateness = Lateness()  # noqa: RUF009 - it is frozen
     exact: bool = True
+    present: int = FOREVER
 
     def step(self, history: History) -> Step:
         """Returns how the row of one item must change."""
         newest = history.versions[0]
-        if settled(newest, self.moment) and self.floor == self.floor_now:
+        if settled(newest, min(self.moment, self.present)) and self.floor == self.floor_now:
             exists = newest.size and latest_stamp(newest) >= self.floor
             return Step("unchanged" if exists else "absent", history.name, {})
         reading = Reading(self.archive, self.moment)
@@ -137,9 +136,9 @@ class Rewind:
         then = reading.whole(item_at(history.versions, self.moment, self.floor, look, lateness))
         if then is None and not self.exact and not self._existed(history):
             return Step("unknown", history.name, {})
-        now = item_at(history.versions, FOREVER, self.floor_now, look, lateness)
+        now = item_at(history.versions, self.present, self.floor_now, look, lateness)
         wanted = then.body if then else None
-        known = isinstance(now, Stat) and now.stamp.kind != "remove"
+        known = isinstance(now, Stat) and not now.stamp.removes
         if then and isinstance(now, Stat) and known and _etags_are_digests(history, wanted):
             key, unread = then.key, now.version
             present: str | None = unread.etag

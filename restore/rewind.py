@@ -55,13 +55,16 @@ def rewind(
     tell: Callable[[], None] = lambda: None,
     receipt: Receipt | None = None,
     pace: Pace | None = None,
+    table: str = "",
 ) -> Rewound:
     """Executes `put` and `delete` steps, as fast as `pace` allows; the others need nothing. Calls
-    `tell` after each, and writes each request into the `receipt`. Raises UnavailableError when AWS
+    `tell` after each, and writes each request into the `receipt`. The rows are those of `table`,
+    which is a copy, or of the table of the archive. Raises UnavailableError when AWS
     is out of reach for too long; running the rewind again resumes it."""
     whole = Rewound()
     todo = (step for step in steps if step.action in ("put", "delete"))
-    for step, result, reason in _windowed(dynamodb, archive, todo, pool, receipt, pace or Pace()):
+    rows = _Rows(dynamodb, archive, table or archive.table, receipt)
+    for step, result, reason in _windowed(rows, todo, pool, pace or Pace()):
         tell()
         if result is Result.DONE:
             whole.done += 1
@@ -72,53 +75,58 @@ def rewind(
     return whole
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of `table`, and what they are changed with."""
+
+    dynamodb: DynamoDB
+    archive: Archive
+    table: str
+    receipt: Receipt | None
+
+
 def _windowed(
-    dynamodb: DynamoDB,
-    archive: Archive,
-    steps: Iterable[Step],
-    pool: Executor,
-    receipt: Receipt | None,
-    pace: Pace,
+    rows: _Rows, steps: Iterable[Step], pool: Executor, pace: Pace
 ) -> Iterable[tuple[Step, Result, str]]:
     def rewind_one(step: Step) -> tuple[Step, Result, str]:
         pace.wait()
-        return _rewind_one(dynamodb, archive, step, receipt)
+        return _rewind_one(rows, step)
 
     rest = iter(steps)
     while chunk := [*islice(rest, CONCURRENCY)]:
         yield from pool.map(rewind_one, chunk)
 
 
-def _rewind_one(
-    dynamodb: DynamoDB, archive: Archive, step: Step, receipt: Receipt | None
-) -> tuple[Step, Result, str]:
+def _rewind_one(rows: _Rows, step: Step) -> tuple[Step, Result, str]:
     try:
-        live = read_row(dynamodb, archive.table, step.key)
+        live = read_row(rows.dynamodb, rows.table, step.key)
         wanted = None if step.body is None else digest(step.body)
         present = None if live is None else digest(encode(live))
         if present == wanted:
             return step, Result.ALREADY, ""
-        if present != step.now and not (step.unread and present == _content(archive, step.unread)):
+        unread = step.unread
+        if present != step.now and not (unread and present == _content(rows.archive, unread)):
             return step, Result.CHANGED, ""
         body = None if step.body is None else decode(step.body)
-        request = replacement(archive.table, step.key, live, body)
+        request = replacement(rows.table, step.key, live, body)
         operation = "delete_item" if body is None else "put_item"
-        old = send(dynamodb, receipt, operation, request, Line(step.key, live, body))
+        line = Line(step.key, live, body)
+        old = send(rows.dynamodb, rows.receipt, operation, request, line)
         if (digest(encode(old)) if old else None) != present:
             return step, Result.OVERWRITTEN, ""
         return step, Result.DONE, ""
     except ClientError as error:
         if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-            return step, _after_refusal(dynamodb, archive, step), ""
+            return step, _after_refusal(rows, step), ""
         return step, Result.FAILED, str(error)
     except ArchiveError as error:
         return step, Result.FAILED, str(error)
 
 
-def _after_refusal(dynamodb: DynamoDB, archive: Archive, step: Step) -> Result:
+def _after_refusal(rows: _Rows, step: Step) -> Result:
     """Returns what became of a row that is not what was read any more. It may be as wanted: then
     the answer to the write was lost, and the condition failed when it was sent again."""
-    live = read_row(dynamodb, archive.table, step.key)
+    live = read_row(rows.dynamodb, rows.table, step.key)
     wanted = None if step.body is None else digest(step.body)
     present = None if live is None else digest(encode(live))
     return Result.ALREADY if present == wanted else Result.CHANGED

@@ -6,11 +6,10 @@ from botocore.exceptions import ClientError
 
 from restore.receipt import Line, Receipt
 from stream_backup.aws.dynamodb import Caller
+from stream_backup.aws.errors import may_have_been_written
 from stream_backup.core.edits import as_value
 from stream_backup.core.item import Item
 from stream_backup.core.values import same
-
-_SERVER_ERROR = 500
 
 
 def send(
@@ -40,10 +39,3 @@ def replaced(dynamodb: Caller, operation: str, request: dict[str, Any]) -> Item 
     """Sends a request and returns the row in its answer."""
     found: Item | None = dynamodb.call(operation, request).data.get("Attributes")
     return found
-
-
-def may_have_been_written(error: ClientError) -> bool:
-    """Returns whether a request that failed may have been executed: AWS failed, or botocore sent it
-    more than once, so that it may have failed against its own success."""
-    found = error.response.get("ResponseMetadata", {})
-    return bool(found.get("RetryAttempts")) or found.get("HTTPStatusCode", 0) >= _SERVER_ERROR

@@ -15,10 +15,14 @@ class Spool:
 
     def __init__(self, steps: Iterable[Step]) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="stream-backup-plan-")  # noqa: SIM115 - closed by `close`
-        for step in steps:
-            size = None if step.body is None else len(step.body)
-            line = [step.action, step.name, step.key, size, step.now, step.unread]
-            self._file.write(json.dumps(line).encode() + b"\n" + (step.body or b""))
+        try:
+            for step in steps:
+                size = None if step.body is None else len(step.body)
+                line = [step.action, step.name, step.key, size, step.now, step.unread]
+                self._file.write(json.dumps(line).encode() + b"\n" + (step.body or b""))
+        except BaseException:
+            self.close()
+            raise
 
     def __iter__(self) -> Iterator[Step]:
         self._file.seek(0)

@@ -72,12 +72,14 @@ class Target:
 
     def finish(self) -> None:
         """Restores the remaining settings and removes the tags of the restore, which make room for
-        the last tags of a table that has as many as it may have."""
+        the last tags of a table that has as many as it may have. Of more than 48 tags, the last is
+        missing if the process is killed just before the end: there is no room for it earlier."""
         restore_settings(self.dynamodb, self.name, self.description)
         later = tags_later(self.description, len(OURS))
         if not self.had_rows and len(self.description.tags) < MOST_TAGS:
             later.append({"Key": RESTORED, "Value": self.identity.partition(" ")[2]})
-        if len(later) > 1:
+        if later:
+            # While it is being filled, so that a run that is killed here is resumed.
             self._untag([DONE])
             self._tag([later.pop()])
         self._untag(list(OURS))

@@ -7,7 +7,8 @@
     │   └── UnavailableError   3   AWS was busy or out of reach for longer than a command waits
     ├── CoverageError          4   the moment cannot be restored exactly
     ├── ArchiveError           5   the archive is unreadable or inconsistent
-    │   └── LatenessError      5   a version is later than its writer announced
+    │   ├── LatenessError      5   a version is later than its writer announced
+    │   └── StampError         5   a version is stamped later than it was written
     └── RecordError            1   a stream record that cannot be parsed; in the handler it fails
                                    its batch item
 
@@ -74,6 +75,19 @@ class LatenessError(ArchiveError):
             hint
             or "Check which release of the function is deployed. To read every version that may"
             " matter, whatever was announced, run the same command with --incomplete-ok.",
+        )
+
+
+class StampError(ArchiveError):
+    """A version is stamped later than S3 wrote it, so its stamp is false."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(
+            message,
+            hint
+            or "Find out who wrote this version: only stream-backup may write under the prefix of"
+            " an archive. Restores are possible again when somebody who may use"
+            " s3:DeleteObjectVersion has removed it.",
         )
 
 

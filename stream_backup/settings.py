@@ -11,3 +11,10 @@ S3_ENDPOINT = "STREAM_BACKUP_S3_ENDPOINT"
 
 STACK = "STREAM_BACKUP_STACK"
 """The name of the deployed stack."""
+
+DRILL_TABLES = "STREAM_BACKUP_DRILL_TABLES"
+"""The tables that are drilled on a schedule, `*` for every enabled one or names separated by
+commas: of the watcher and the driller. Unset where no drill is scheduled."""
+
+DRILL_ROWS = "STREAM_BACKUP_DRILL_ROWS"
+"""The number of rows that a scheduled drill restores of each table."""

@@ -9,6 +9,10 @@ the newest exact second is, and the alarm is raised as well.
 
 After that it goes on with a walk through the items of each archive: it puts versions in order where
 older ones may have covered newer ones, and looks for delete markers.
+
+Where drills are scheduled, it also publishes how many days ago a drill of each table passed, as the
+metric `drill_age_days`, and once the greatest of all tables. A drill that does not run leaves no
+trace, and an alarm cannot look back for weeks, but this age grows until one passes.
 """
 
 import os
@@ -21,6 +25,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from stream_backup.aws.errors import translate
 from stream_backup.aws.stack import NAME
+from stream_backup.capture.drilled import DrillAge, drill_ages, wanted
 from stream_backup.capture.metrics import NAMESPACE
 from stream_backup.capture.watch import (
     RecordsConnection,
@@ -32,7 +37,7 @@ from stream_backup.capture.watch import (
 from stream_backup.core.moment import iso
 from stream_backup.core.order import Walk
 from stream_backup.errors import IncompleteError, UsageError
-from stream_backup.settings import ARCHIVE, STACK
+from stream_backup.settings import ARCHIVE, DRILL_TABLES, STACK
 
 WALK = 40.0
 """Seconds for which one invocation looks at items, so that it ends before the next one begins."""
@@ -51,10 +56,13 @@ def handler(event: object, context: object) -> dict[str, Any]:  # noqa: ARG001 -
         )
     # Its Region is the tables', from the environment. S3 reports that of the bucket.
     connection = RecordsConnection(None, None, os.environ[ARCHIVE])
-    looked = list(watch_all(connection))
+    looked, stack = list(watch_all(connection)), os.environ.get(STACK, NAME)
+    problems: list[str] = []
     try:
-        found = report(looked, os.environ.get(STACK, NAME))
+        found = report(looked, stack)
     finally:
+        if tables := os.environ.get(DRILL_TABLES):
+            problems = report_drills(drill_ages(connection, looked, wanted(tables)), stack)
         watched = [each for each in looked if isinstance(each, Watched)]
         walks = list(walk_all(connection, watched, WALK))
         failed = [each for each in walks if isinstance(each, Unwatched)]
@@ -64,11 +72,16 @@ def handler(event: object, context: object) -> dict[str, Any]:  # noqa: ARG001 -
                     f"Since {iso(walk.began)}, {walk.reordered} items were put in order, and"
                     f" {walk.late} versions were announced that were later than announced."
                 )
-        problems = [f"{each.table}: {' '.join(_log(each))}" for each in failed]
+        unknown = [f"{each.table}: {' '.join(_log(each))}" for each in failed]
+    if unknown:
+        raise IncompleteError(
+            f"The items of {len(failed)} tables could not be looked at. {' '.join(unknown[:3])}",
+            "The next invocation tries again.",
+        )
     if problems:
         raise IncompleteError(
-            f"The items of {len(failed)} tables could not be looked at. {' '.join(problems[:3])}",
-            "The next invocation tries again.",
+            f"The drills of {len(problems)} tables are unknown. {' '.join(problems[:3])}",
+            "The greatest drill_age_days is not published until this is fixed.",
         )
     return found
 
@@ -84,7 +97,7 @@ def report(found: Iterable[Watched | Unwatched], stack: str) -> dict[str, Any]:
             unknown.append(f"{each.table}: {' '.join(problems)}")
         if isinstance(each, Watched) and each.age is not None:
             ages[each.table] = each.age
-            _publish("table", each.table, each.age)
+            _publish("exact_age", "table", each.table, each.age, MetricUnit.Seconds)
     if unknown:
         raise IncompleteError(
             f"{len(unknown)} tables could not be looked at completely, or are in danger."
@@ -92,8 +105,25 @@ def report(found: Iterable[Watched | Unwatched], stack: str) -> dict[str, Any]:
             "The greatest exact_age is not published until this is fixed.",
         )
     greatest = max(ages.values(), default=0)
-    _publish("stack", stack, greatest)
+    _publish("exact_age", "stack", stack, greatest, MetricUnit.Seconds)
     return {"tables": len(ages), "exact_age": greatest}
+
+
+def report_drills(ages: Iterable[DrillAge], stack: str) -> list[str]:
+    """Publishes how many days ago a drill of each table passed, and the greatest of these ages
+    unless one of them is unknown. Logs and returns why that is so, one sentence for each table."""
+    days: dict[str, float] = {}
+    problems: list[str] = []
+    for each in ages:
+        if each.days is None:
+            logger.error(f"It is unknown when a drill passed: {each.problem}", table=each.table)
+            problems.append(f"{each.table}: {each.problem}")
+        else:
+            days[each.table] = each.days
+            _publish("drill_age_days", "table", each.table, each.days)
+    if not problems:
+        _publish("drill_age_days", "stack", stack, max(days.values(), default=0))
+    return problems
 
 
 def _log(each: Watched | Unwatched) -> list[str]:
@@ -117,7 +147,9 @@ def _log(each: Watched | Unwatched) -> list[str]:
     return problems
 
 
-def _publish(dimension: str, value: str, age: int) -> None:
+def _publish(
+    metric: str, dimension: str, value: str, age: float, unit: MetricUnit = MetricUnit.NoUnit
+) -> None:
     metrics.add_dimension(dimension, value)
-    metrics.add_metric("exact_age", MetricUnit.Seconds, age)
+    metrics.add_metric(metric, unit, age)
     metrics.flush_metrics()

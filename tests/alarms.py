@@ -54,7 +54,8 @@ class Alarm:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def is_raised(self, points: list[Datapoint], now: int, look_back: int) -> bool:
-        """Returns whether the alarm is in the state ALARM at `now`."""
+        """Returns whether the alarm is in the state ALARM at `now`. One that ignores missing data
+        has the state that the last datapoints gave it, whenever that was."""
         template = _template()
         properties = template["Resources"][self.name]["Properties"]
         wanted = frozenset(
@@ -70,6 +71,8 @@ class Alarm:
         assert properties["ComparisonOperator"] == "GreaterThanThreshold"
         threshold = float(self._resolved(template, properties["Threshold"]))
         period, number = properties["Period"], properties["EvaluationPeriods"]
+        if properties["TreatMissingData"] == "ignore" and mine:
+            now = max(point.at for point in mine)
         breaching = []
         for index in range(number + look_back):
             until = now - index * period

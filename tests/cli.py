@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,7 +100,8 @@ class Shell:
         `command` is a program to run instead of `stream-backup`. That one is run from the fork
         server, and is not when it starts processes itself.
         """
-        if command or "--workers" in words:
+        several = "--workers" in words and "--workers 1" not in " ".join(words)
+        if command or several:
             program = command or (str(BIN / "stream-backup"),)
             done = subprocess.run(
                 [*program, *words],
@@ -242,10 +243,21 @@ class Request(NamedTuple):
 
     path: str
     body: bytes
+    method: str = ""
 
 
 Answer = tuple[int, bytes]
-Rule = Callable[[Request], Answer | None]
+
+
+class Lost(NamedTuple):
+    """No answer: the connection is closed, once the request was `executed` or not, and `then` was
+    called."""
+
+    executed: bool
+    then: Callable[[], object] = lambda: None
+
+
+Rule = Callable[[Request], Answer | Lost | None]
 
 
 def denied(*operations: str) -> Rule:
@@ -277,10 +289,29 @@ class Between:
     url: str
     rule: Rule = lambda request: None
     requests: Counter[str] = field(default_factory=Counter)
+    _under_way: int = 0
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
     def aws(self) -> Aws:
         return Aws(self.url)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Counts a request that is under way."""
+        with self._changed:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+    def settle(self) -> None:
+        """Returns when no request is under way."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: not self._under_way, PATIENCE)
 
 
 @contextmanager
@@ -303,20 +334,35 @@ def proxy(upstream: str) -> Iterator[Between]:
                 _operation(self.command, self.path, self.headers.get("x-amz-target")),
                 self.path,
                 body,
+                self.command,
             )
+            with between.working():
+                self.answer_to(request)
+
+        def answer_to(self, request: Request) -> None:
             between.requests[request.operation] += 1
             own_answer = between.rule(request)
+            if isinstance(own_answer, Lost):
+                if own_answer.executed:
+                    self.ask(request).read()
+                own_answer.then()
+                self.close_connection = True
+                return
             if own_answer:
                 self.reply(own_answer[0], own_answer[1], {})
                 return
-            self.upstream.request(self.command, self.path, body, dict(self.headers.items()))
-            found = self.upstream.getresponse()
+            found = self.ask(request)
             skipped = ("transfer-encoding", "connection", "content-length", "date", "server")
             headers = {
                 name: value for name, value in found.getheaders() if name.lower() not in skipped
             }
             length = found.getheader("content-length")
             self.reply(found.status, found.read(), headers, length)
+
+        def ask(self, request: Request) -> HTTPResponse:
+            headers = dict(self.headers.items())
+            self.upstream.request(self.command, self.path, request.body, headers)
+            return self.upstream.getresponse()
 
     with _serving(Handler) as url:
         between = Between(url)

@@ -16,10 +16,11 @@ from tests import profiles as profiles  # registers them
 signal.signal(
     signal.SIGINT, signal.default_int_handler
 )  # background jobs ignore SIGINT, and so would their child processes
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the same under nohup
 
 settings.register_profile(
-    "steady", deadline=None, print_blob=True
-)  # the load of a shared machine must not decide
+    "steady", deadline=None, print_blob=True, derandomize=True
+)  # neither the load of a shared machine nor luck must decide; `make soak` explores
 settings.load_profile("steady")
 
 
@@ -34,6 +35,7 @@ SHARED = {
     "cli_story",
     "deployment",
     "estimate",
+    "fault_positions",
     "hostile",
     "outages",
     "output",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import stream_backup.cli.check
 import stream_backup.cli.diff
 import stream_backup.cli.main
 import stream_backup.cli.options
@@ -16,10 +17,11 @@ from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.archive.status import status_of
+from stream_backup.aws.lifecycle import Lifecycle
 from stream_backup.capture.state import State
 from stream_backup.core.change import Change
 from stream_backup.core.checkpoints import FollowCheckpoint
-from stream_backup.core.item import Item, encode
+from stream_backup.core.item import Item, digest, encode
 from stream_backup.core.key import KeySchema
 from stream_backup.core.moment import from_iso, iso
 from stream_backup.core.records import Run, Stream, TableDescription
@@ -55,6 +57,7 @@ class Night:
     def __init__(self, capsys: pytest.CaptureFixture[str] | None = None) -> None:
         self._capsys = capsys
         self.unseen: tuple[str, ...] = ()
+        self.lifecycle: Lifecycle | None = None
         self.now = START
         self._sequence = 10**21
         self.rows: dict[str, Item] = {}
@@ -102,7 +105,9 @@ class Night:
     def _change(self, at: int, item: Item, kind: Kind, late: int, by: str | None = None) -> None:
         self._sequence += 1
         body = None if kind == "remove" else encode(item)
-        stamp = Stamp(at, self._sequence, at, kind, by=by)
+        old = self.rows.get(item["id"]["S"])
+        before = digest(encode(old)) if old else None
+        stamp = Stamp(at, self._sequence, at, kind, by=by, before=before)
         self._put(Change(SCHEMA.key_of(item), stamp, body), at + late)
 
     def _put(self, change: Change, written: int) -> None:
@@ -113,7 +118,7 @@ class Night:
 
     def state(self) -> State:
         found = status_of(self.archive(), NOW)
-        return State("orders", found, None, (), (), self.unseen, True, {}, None)
+        return State("orders", found, None, (), (), self.unseen, True, {}, self.lifecycle)
 
     def run(self, *words: str) -> Said:
         """Runs a command in this process, on this archive."""
@@ -123,12 +128,17 @@ class Night:
             location="s3://backups",
             archive_url=None,
             clock=lambda: NOW,
+            now=lambda: NOW,
         )
         if self._capsys:
             self._capsys.readouterr()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(stream_backup.cli.options, "Connection", lambda *_: here)
-            for module in (stream_backup.cli.diff, stream_backup.cli.timeline):
+            for module in (
+                stream_backup.cli.check,
+                stream_backup.cli.diff,
+                stream_backup.cli.timeline,
+            ):
                 patch.setattr(module, "state_of", lambda *_: self.state())
             patch.setattr(sys, "argv", ["stream-backup", *words])
             code: Any = 0

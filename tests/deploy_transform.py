@@ -49,7 +49,7 @@ def transformed(path: Path) -> Any:
     template = yaml_parse(path.read_text())
     template["Transform"] = "AWS::Serverless-2016-10-31"
     template["Resources"] = expanded(template["Resources"])
-    for function in ("Function", "Watcher"):
+    for function in ("Function", "Watcher", "Driller"):
         # As `sam package` would write it.
         template["Resources"][function]["Properties"]["CodeUri"] = "s3://code/function.zip"
     session = Session(region_name="us-east-1")

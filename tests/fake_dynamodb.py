@@ -228,15 +228,15 @@ class FakeDynamoDB(DynamoDB):
         return {"ShardIterator": json.dumps([stream.arn, shard, start, None, 0])}
 
     def _get_records(self, request: dict[str, Any]) -> Any:
-        """Answers may be empty although there are records, or the end, for as long as
-        `time_rule.quiet` assumes, and for longer of a shard that is closed. An iterator knows since
-        when, and how often."""
+        """Answers may be empty although there are records, or the end, for one read less than
+        `time_rule.quiet` relies on, and for longer of a shard that is closed. An iterator knows
+        since when, and how often."""
         arn, shard, start, since, reads = json.loads(request["ShardIterator"])
         stream = self._stream(arn)
         if start < stream.trimmed[shard]:
             raise refusal("TrimmedDataAccessException")
         since = self.model.now if since is None else since
-        allowed = reads < QUIET_READS or self.model.now - since < QUIET - 1
+        allowed = reads < QUIET_READS - 1 or self.model.now - since < QUIET - 1
         if not stream.on:
             allowed = reads < 3 * QUIET_READS
         left = stream.shards[shard][start:]

@@ -55,11 +55,11 @@ def reference(stored: list[Written], moment: int, floor: int) -> Stamp | None:
         each.stamp for each in stored if each.stamp.at >= floor and each.stamp.seen <= moment
     ]
     best = max(counting, key=lambda stamp: stamp.rank, default=None)
-    return None if best is None or best.kind == "remove" else best
+    return None if best is None or best.removes else best
 
 
 def answer(found: Written | None) -> Stamp | None:
-    return None if found is None or found.stamp.kind == "remove" else found.stamp
+    return None if found is None or found.stamp.removes else found.stamp
 
 
 def streamed(
@@ -75,8 +75,8 @@ def streamed(
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Written], int, int, Lateness]:
     """Draws (versions in order of writing, moment, floor, lateness). Changes occur in bursts and
-    far apart, and are written late, early because of skew, repeatedly, and out of order. Scans race
-    them, and tombstones occur with and without a body."""
+    far apart, and are written late, early because of skew, repeatedly, and out of order. Scans and
+    repairs race them, and tombstones occur with and without a body."""
     lateness = draw(st.sampled_from([0, 0, 0, 3600, 3 * DAY]))
     second, sequence, stored = T0, 10**21, list[Written]()
     for _ in range(draw(st.integers(1, 7))):
@@ -87,8 +87,11 @@ def histories(draw: st.DrawFn) -> tuple[list[Written], int, int, Lateness]:
         )
         if draw(st.integers(0, 4)) == 0:
             asked, took = second - draw(st.integers(0, 3)), draw(st.integers(0, 120))
-            stamp = Stamp(asked - 5, 0, asked + took + 6, "scan")
-            stored.append(Written(stamp, asked + took + draw(st.sampled_from([-2, 0, 2, 300])), 9))
+            seen: Kind = draw(st.sampled_from(["scan", "scan", "missing"]))
+            stamp = Stamp(asked - 5, 0, asked + took + 6, seen)
+            size = draw(st.sampled_from([0, 3000])) if seen == "missing" else 9
+            written = asked + took + draw(st.sampled_from([-2, 0, 2, 300]))
+            stored.append(Written(stamp, written, size))
             continue
         sequence += draw(st.integers(1, 3))
         kind = draw(st.sampled_from(KINDS))

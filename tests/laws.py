@@ -154,7 +154,7 @@ def law_7(world: World, found: Status) -> None:
                 ]
                 best = max(counting, key=lambda stat: stat.stamp.rank, default=None)
                 walked = item_at(history.versions, moment, floor, archive.read, found.lateness)
-                expected = None if best is None or best.stamp.kind == "remove" else best.stamp.rank
+                expected = None if best is None or best.stamp.removes else best.stamp.rank
                 assert (
                     None if walked is None or walked.body is None else walked.stamp.rank
                 ) == expected

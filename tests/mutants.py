@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -22,12 +23,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-COPIED = ("stream_backup", "backfill", "restore", "tests", "pyproject.toml")
+COPIED = ("stream_backup", "backfill", "restore", "tests", "pyproject.toml", "template.yaml")
 LAWS = (
     "tests/test_delivery.py",
     "tests/test_order.py",
     "tests/test_laws.py",
     "tests/test_restoring.py",
+    "tests/test_simulation.py",
 )
 LONGEST = 1800
 """Seconds that the tests of one mutant may take. A mutant that makes them hang does not survive."""
@@ -104,9 +106,9 @@ def killer(mutant: Mutant) -> str:
         return found[1] if found else SURVIVES
 
 
-def killers(chosen: Iterable[Mutant]) -> Iterator[tuple[Mutant, str]]:
-    """Yields each mutant with its killer as soon as it is known. Two mutants run at a time."""
-    pool = ThreadPoolExecutor(2)
+def killers(chosen: Iterable[Mutant], jobs: int) -> Iterator[tuple[Mutant, str]]:
+    """Yields each mutant with its killer as soon as it is known. `jobs` mutants run at a time."""
+    pool = ThreadPoolExecutor(jobs)
     try:
         running = {pool.submit(killer, mutant): mutant for mutant in chosen}
         for done in as_completed(running):
@@ -120,7 +122,8 @@ def main(given: Sequence[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("words", nargs="*", metavar="WORD", help="part of a mutant's name")
     parser.add_argument("--list", action="store_true", help="list the mutants and run none")
-    parser.add_argument("--shuffle", action="store_true", help="run them in random order")
+    parser.add_argument("--shuffle", type=int, metavar="SEED", help="run them in random order")
+    parser.add_argument("--jobs", type=int, default=2, help="so many at a time (default: 2)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="append name and killer here")
     asked = parser.parse_args(given)
     chosen = [
@@ -132,12 +135,16 @@ def main(given: Sequence[str]) -> int:
         for mutant in chosen:
             print(f"{mutant.name:45} {mutant.path}")
         return 0
-    if asked.shuffle:
-        random.shuffle(chosen)
+    if asked.shuffle is not None:
+        random.Random(asked.shuffle).shuffle(chosen)
     known = read(asked.out) if asked.out else {}
-    for mutant, by in killers(mutant for mutant in chosen if mutant.name not in known):
+    waiting = [mutant for mutant in chosen if mutant.name not in known]
+    print(f"mutants: {len(waiting)}, {asked.jobs} at a time", flush=True)
+    begun = time.monotonic()
+    for number, (mutant, by) in enumerate(killers(waiting, asked.jobs), start=1):
         known[mutant.name] = by
-        print(f"{mutant.name:45} {by}", flush=True)
+        seconds = time.monotonic() - begun
+        print(f"{number:4} {seconds:6.0f} s  {mutant.name:45} {by}", flush=True)
         if asked.out:
             with asked.out.open("a") as file:
                 file.write(f"{mutant.name}\t{by}\n")

@@ -19,6 +19,7 @@ POLICIES = (
     "RestorerPolicy",
     "EnablerPolicy",
     "RedriverPolicy",
+    "DrillerPolicy",
 )
 
 Statement = dict[str, Any]

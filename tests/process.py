@@ -72,7 +72,15 @@ class Process:
             self._paused.release()
 
 
-class _Paused(Thread):
+class Pausing(Thread):
+    """A thread of a process that others can interrupt at every request."""
+
+    def pause(self) -> None:
+        """Lets others run."""
+        raise NotImplementedError
+
+
+class _Paused(Pausing):
     def __init__(
         self, process: Process, work: Callable[[], Any], done: Callable[[Any], None]
     ) -> None:
@@ -80,20 +88,23 @@ class _Paused(Thread):
         self.process = process
         self._work = work, done
 
+    def pause(self) -> None:
+        self.process.pause()
+
     def run(self) -> None:
         self.process.run(*self._work)
 
 
 def paused() -> bool:
     """Returns whether the current thread is a process."""
-    return isinstance(current_thread(), _Paused)
+    return isinstance(current_thread(), Pausing)
 
 
 def pause() -> None:
     """Lets other processes run, if the current thread is a process."""
     thread = current_thread()
-    if isinstance(thread, _Paused):
-        thread.process.pause()
+    if isinstance(thread, Pausing):
+        thread.pause()
 
 
 class Inline(Executor):

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 EVERY_CHECK = list(HealthCheck)
 
-settings.register_profile("dev", deadline=None, print_blob=True)
+settings.register_profile("dev", deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("mutants", deadline=None, phases=(Phase.explicit, Phase.generate))
 settings.register_profile(
     "soak", deadline=None, print_blob=True, database=None, suppress_health_check=EVERY_CHECK

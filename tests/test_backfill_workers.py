@@ -42,7 +42,7 @@ from stream_backup.core.key import KeySchema
 from stream_backup.core.records import Run
 from stream_backup.errors import IncompleteError, StreamBackupError, UsageError
 from tests import loaded
-from tests.cli import BIN, SIMPLE, Answer, Between, Request, Said, Shell, Table, denied, proxy
+from tests.cli import BIN, SIMPLE, Answer, Between, Lost, Request, Said, Shell, Table, denied, proxy
 from tests.servers import Aws
 from tests.test_disasters import COMPOSITE, START, Scanned, wire_rows
 
@@ -595,7 +595,7 @@ def test_an_error_in_a_worker(kept: Kept, rule: Any, code: int, words: tuple[str
 def test_rows_that_cannot_be_written(kept: Kept) -> None:
     """Two workers report failures as one does, and no coverage is claimed."""
 
-    def rule(request: Request) -> Answer | None:
+    def rule(request: Request) -> Answer | Lost | None:
         refuses = request.operation == "PutObject" and "/meta/" not in request.path
         return denied("PutObject")(request) if refuses else None
 

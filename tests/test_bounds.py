@@ -36,7 +36,7 @@ def state(coverage: Coverage, walk: Walk | None = None) -> State:
 
 
 def backfilled() -> tuple[Coverage, str, str, int, int]:
-    why = "The first complete backfill of this epoch ended then."
+    why = "The first complete backfill or repair of this epoch ended then."
     return PLAIN, why, "its records were at most 3 s old", EPOCH.start, READ.moment
 
 

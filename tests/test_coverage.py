@@ -1,6 +1,7 @@
 """Which moments are exact, whatever happens to a stream."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -81,7 +82,8 @@ def test_end_that_nobody_recorded() -> None:
 
 def test_end_recorded_too_late() -> None:
     """An epoch ends before the next stream begins, whatever end was recorded."""
-    assert covered([A, B], {"A": 2000}, [], [run("A", 100, 300)]) == [(100, 300, 999)]
+    for end in (1000, 2000):
+        assert covered([A, B], {"A": end}, [], [run("A", 100, 300)]) == [(100, 300, 999)]
 
 
 OUTAGE = Outage("A", 500, 600, "behind by more than 24 h")
@@ -214,6 +216,19 @@ def test_nothing_read_since_the_backfill() -> None:
         Coverage((NOW,), read_until(T0 + 1199)).require(T0 + 1199, "Users")
 
 
+def test_an_epoch_that_an_outage_ended_is_exact_as_far_as_it_was_read() -> None:
+    """An outage that is put on record while the stream is behind does not show that the stream was
+    read up to the outage. An epoch of an earlier stream has its own end."""
+    for read, last in ((400, 400), (700, 500)):
+        coverage = Coverage((Epoch("A", 100, 300, 500, "x"),), read_until(read), newest="A")
+        assert moments(coverage) == (300, last)
+        assert (coverage.epoch_at(450) is None) == (last < 450)
+    with pytest.raises(CoverageError, match="read up to then") as raised:
+        replace(coverage, witness=read_until(400)).require(450, "Users")
+    assert "Wait until the function has read further" in raised.value.hint
+    assert moments(replace(coverage, witness=read_until(400), newest="B")) == (300, 500)
+
+
 def test_records_round_trip() -> None:
     """Records under meta/ are read back unchanged, and their times are written in ISO 8601."""
     one, two, three = stream("A", T0), run("A", T0, T0 + 9), Outage("A", T0, T0 + 1, "a reason")
@@ -227,7 +242,8 @@ def test_stretches_say_where_they_heal() -> None:
     """A stretch after an outage knows where that ended, which no backfill for it may have been
     asked before."""
     found = stretches([A], {"A": End(900, "switched off")}, [OUTAGE])
-    assert [each[:3] for each in found] == [(A, None, 500), (A, 600, 900)]
+    assert [each[:3] for each in found] == [(A, (), 500), (A, (OUTAGE,), 900)]
+    assert [each.healed_from for each in found] == [None, 600]
     assert [each.ended for each in found] == [
         "Changes may have been lost: behind by more than 24 h.",
         "The stream ended: switched off.",

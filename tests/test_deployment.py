@@ -30,7 +30,7 @@ from tests import sam
 from tests.cli import SIMPLE, Shell, Table, next_second
 from tests.test_deployer import statements as deployer
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.once]
 
 MEGABYTE = 1024**2
 PATIENCE = 60
@@ -314,12 +314,16 @@ def test_the_watcher_records_how_far_streams_are_read(
     assert catalog.retentions() == []
 
 
-@pytest.mark.parametrize("function", ["Function", "Watcher"])
+@pytest.mark.parametrize("function", ["Function", "Watcher", "Driller"])
 def test_a_package_needs_nothing_else(built: Path, function: str) -> None:
     """Unpacked alone, a package contains everything that its function imports: an interpreter that
     has only the package and the standard library loads it."""
     package = built / function
-    module = {"Function": "stream_backup.handler", "Watcher": "stream_backup.watcher"}[function]
+    module = {
+        "Function": "stream_backup.handler",
+        "Watcher": "stream_backup.watcher",
+        "Driller": "stream_backup.driller",
+    }[function]
     script = f"""
 import sys
 sys.path.insert(0, {str(package)!r})
@@ -337,10 +341,11 @@ print(*sys.path)
     assert not (package / "stream_backup" / "cli").exists()
 
 
-def test_the_package_of_the_watcher_is_small(built: Path) -> None:
-    """With boto3 the package stays far below the 250 MB that Lambda allows."""
-    size = sum(path.stat().st_size for path in (built / "Watcher").rglob("*") if path.is_file())
-    print(f"\npackage of the watcher: {size / MEGABYTE:.1f} MB unzipped")
+@pytest.mark.parametrize("function", ["Watcher", "Driller"])
+def test_a_package_with_boto3_is_small(built: Path, function: str) -> None:
+    """With boto3 a package stays far below the 250 MB that Lambda allows."""
+    size = sum(path.stat().st_size for path in (built / function).rglob("*") if path.is_file())
+    print(f"\npackage of {function}: {size / MEGABYTE:.1f} MB unzipped")
     assert size < 80 * MEGABYTE
 
 

@@ -211,6 +211,8 @@ ROLES: list[tuple[str, str, Callable[[Here], object]]] = [
     ("RestorerPolicy", "EncryptTables", fill),
     ("RestorerPolicy", "EncryptTables", Here.create),
     ("EnablerPolicy", "DecryptTables", enable),
+    ("DrillerPolicy", "EncryptTables", fill),
+    ("DrillerPolicy", "EncryptTables", Here.create),
 ]
 
 
@@ -243,11 +245,14 @@ def without_keys(policy: str) -> list[Statement]:
     return [each for each in Rendered().policy(policy) if "kms:" in str(each["Action"])]
 
 
+@pytest.mark.parametrize("policy", ["RestorerPolicy", "DrillerPolicy"])
 @pytest.mark.parametrize("action", TO_CREATE)
-def test_creating_a_table_with_a_key_needs_each_action(here: Here, action: str) -> None:
+def test_creating_a_table_with_a_key_needs_each_action(
+    here: Here, action: str, policy: str
+) -> None:
     """Of the actions that DynamoDB requires of whoever creates a table with such a key, none can be
     left out."""
-    statements = without(Rendered(TableKeyArns=KEY).policy("RestorerPolicy"), "DescribeKeys")
+    statements = without(Rendered(TableKeyArns=KEY).policy(policy), "DescribeKeys")
     (keys,) = (each for each in statements if each["Sid"] == "EncryptTables")
     assert {each.removeprefix("kms:") for each in keys["Action"]} == set(TO_CREATE)
     keys["Action"] = [each for each in keys["Action"] if each != f"kms:{action}"]
@@ -257,7 +262,9 @@ def test_creating_a_table_with_a_key_needs_each_action(here: Here, action: str) 
         create(here.dynamodb, "orders-restored-1", description, {}, stream=False)
 
 
-@pytest.mark.parametrize("policy", ["WriterPolicy", "BackfillPolicy", "RestorerPolicy"])
+@pytest.mark.parametrize(
+    "policy", ["WriterPolicy", "BackfillPolicy", "RestorerPolicy", "DrillerPolicy"]
+)
 def test_a_key_is_used_only_through_dynamodb(policy: str) -> None:
     """Nobody can decrypt with the key of a table except through DynamoDB, in any Region and
     partition, and no other key can be used."""
@@ -302,12 +309,14 @@ def test_an_alias_of_aws_says_it_all(here: Here) -> None:
     assert here.dynamodb.creations[-1]["SSESpecification"] == {"Enabled": True, "SSEType": "KMS"}
 
 
-def test_the_restorer_may_look_keys_up(here: Here) -> None:
-    """With its policy a restorer learns who manages a key; without this statement a restore is
-    refused, because it might create the table with a weaker key. The hint says what to do."""
+@pytest.mark.parametrize("policy", ["RestorerPolicy", "DrillerPolicy"])
+def test_the_restorer_may_look_keys_up(here: Here, policy: str) -> None:
+    """With its policy a restorer, and the driller, learn who manages a key; without this statement
+    a restore is refused, because it might create the table with a weaker key. The hint says what to
+    do."""
     here.kms.manager = "AWS"
     description = replace(here.description, key_manager="")
-    here.kms.statements = Rendered().policy("RestorerPolicy")
+    here.kms.statements = Rendered().policy(policy)
     create(here.dynamodb, "orders-restored-1", description, {}, stream=False)
     assert here.dynamodb.creations[-1]["SSESpecification"] == {"Enabled": True, "SSEType": "KMS"}
     here.kms.statements = without(here.kms.statements, "DescribeKeys")

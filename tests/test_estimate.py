@@ -141,7 +141,7 @@ def test_a_table_calculated_on_paper() -> None:
     )
     table, file = model.restore(found, to_file=False), model.restore(found, to_file=True)
     assert found.versions == 5_000_000
-    assert table.requests["LIST"] == pytest.approx(5000 + 8 + 14, abs=2)
+    assert table.requests["LIST"] == pytest.approx(5000 + 8 + 17, abs=2)
     assert table.requests["GET"] == pytest.approx(1_000_000, abs=10)
     assert PRICES.cost(file.priced) == {"Amazon S3": pytest.approx(0.40 + 0.025, abs=0.001)}
     assert model.storage(found, 4) == 5_000_000 * (1300 + 200)
@@ -479,6 +479,7 @@ def test_the_function_is_as_deployed(
     assert function_of(account) == (function, account.stack)
 
 
+@pytest.mark.once
 @pytest.mark.server
 def test_a_table_before_any_stack_or_archive(aws: Aws) -> None:
     """A table is sufficient. A small one is read completely, so the estimate is up to date."""
@@ -510,6 +511,7 @@ def test_a_table_before_any_stack_or_archive(aws: Aws) -> None:
     assert any("items" in line for line in report["assumptions"])
 
 
+@pytest.mark.once
 @pytest.mark.server
 def test_an_empty_table(aws: Aws) -> None:
     """An empty table has an estimate, and options show what it will cost when it has items."""
@@ -538,6 +540,7 @@ def test_an_empty_table(aws: Aws) -> None:
     )
 
 
+@pytest.mark.once
 @pytest.mark.server
 def test_changes_are_known_from_cloudwatch(aws: Aws) -> None:
     """The write units since the table was created are divided by those of the mean item."""
@@ -560,6 +563,7 @@ def test_changes_are_known_from_cloudwatch(aws: Aws) -> None:
     assert not any("CloudWatch" in line for line in given["assumptions"])
 
 
+@pytest.mark.once
 @pytest.mark.server
 def test_without_a_sample(ministack_url: str) -> None:
     """Without permission to Scan, or with --no-sample, the mean of DescribeTable is used."""
@@ -577,6 +581,7 @@ def test_without_a_sample(ministack_url: str) -> None:
         shell.run("estimate", "private").refused(2, "does not permit DescribeTable")
 
 
+@pytest.mark.once
 @pytest.mark.server
 def test_another_region_and_own_prices(aws: Aws, own: tuple[Path, dict[str, Any]]) -> None:
     path, content = own
@@ -602,6 +607,7 @@ def test_another_region_and_own_prices(aws: Aws, own: tuple[Path, dict[str, Any]
     assert not any("differ" in line for line in said["assumptions"])
 
 
+@pytest.mark.once
 @pytest.mark.server
 def test_no_such_table(aws: Aws) -> None:
     Shell(aws, None).run("estimate", "nowhere").refused(
@@ -619,6 +625,7 @@ def lived() -> Compared:
     return compare(rows(3000, 0.03), 500)
 
 
+@pytest.mark.once
 @pytest.mark.server
 def test_the_real_counts_are_within_a_tenth(lived: Compared) -> None:
     """These are all requests and all consumed units, counted at the server."""
@@ -635,6 +642,7 @@ def test_the_real_counts_are_within_a_tenth(lived: Compared) -> None:
     }
 
 
+@pytest.mark.once
 @pytest.mark.server
 def test_requests_for_the_archives_records_are_exact(lived: Compared) -> None:
     """An estimate adds the requests that are sent for the objects under meta/."""

@@ -163,6 +163,8 @@ QUESTIONS: list[tuple[str, ...]] = [
     ("verify", NAME),
     ("verify", NAME, "--json"),
     ("verify", "other"),
+    ("check", NAME, "--deep"),
+    ("check", "torn"),
     ("follow", "other", "--once"),
     ("outage", NAME, "--since", "1m", "--until", EVIL),
     ("outage", "other", "--since", "1m", "--until", "0s"),

@@ -11,7 +11,7 @@ from tests.cli import BIN, Shell, Table, next_second
 from tests.servers import Aws
 from tests.terminal import Terminal
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.once]
 
 
 def order(number: int, state: str) -> Item:

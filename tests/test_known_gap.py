@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from stream_backup.archive.status import Status
 from stream_backup.capture.known_gap import KnownGap, known_gap
-from stream_backup.core.coverage import Coverage, Span, epochs, stretches, without
+from stream_backup.core.coverage import Coverage, epochs, stretches
 from stream_backup.core.records import End, Outage, Run, Stream
 from stream_backup.core.retention import Bound
+from stream_backup.core.spans import Span, without
 from stream_backup.errors import UsageError
 from tests.test_coverage import run, stream
 

@@ -2,6 +2,7 @@
 is skipped, and no place where failed batches are kept is forgotten."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from stream_backup.archive.catalog import Catalog
 from stream_backup.aws.stack import Stack
 from stream_backup.capture.enabler import Enabler
 from stream_backup.capture.failures import places
 from stream_backup.capture.mapping import RECORD_AGE, remove
 from stream_backup.capture.stream import switch_on
 from stream_backup.errors import UsageError
+from tests.fake_dynamodb import refusal
 from tests.model import NAME
 from tests.policies import ACCOUNT, PLACE, Rendered, Statement, allows, without
+from tests.process import Killed
 from tests.world import PlainBucket, World, patched
 
 STACK = Stack.of(
@@ -300,3 +304,73 @@ def test_one_prefix_for_two_places(case: Case, old: str, new: str, word: str) ->
     assert raised.value.exit_code == 2
     assert "--archive" in raised.value.hint
     assert case.world.model.stream is None
+
+
+def test_a_mapping_whose_creation_was_not_answered(case: Case) -> None:
+    """The answer to the creation of a mapping is lost, and Lambda refuses the same request when it
+    is sent again, because the mapping exists: it is taken and recorded."""
+    create = case.lambdas.create_event_source_mapping
+
+    def again(**settings: Any) -> Any:
+        create(**settings)
+        raise refusal("ResourceConflictException")
+
+    case.lambdas.create_event_source_mapping = again  # type: ignore[method-assign]
+    found = case.enable()
+    assert found.mapping.uuid == case.only["UUID"]
+    assert [each.uuid for each in Catalog(case.world.archive).mappings()] == ["u"]
+
+
+def test_a_mapping_that_cannot_be_created(case: Case) -> None:
+    """A conflict with something else than an existing mapping is reported."""
+
+    def refused(**_: Any) -> Any:
+        raise refusal("ResourceConflictException")
+
+    case.lambdas.create_event_source_mapping = refused  # type: ignore[method-assign]
+    with pytest.raises(ClientError, match="ResourceConflictException"):
+        case.enable()
+
+
+def test_a_run_that_is_killed_while_it_removes_a_filter(case: Case) -> None:
+    """The filter is gone, and nobody recorded when: what it skipped until Lambda applied the change
+    is an outage all the same, because the next run finds no filter."""
+    case.enable()
+    case.only["FilterCriteria"] = {"Filters": [{"Pattern": "{}"}]}
+    case.world.model.tick(500)
+    update = case.lambdas.update_event_source_mapping
+
+    def killed(**settings: Any) -> Any:
+        update(**settings)
+        case.world.model.tick(60)  # it takes effect
+        raise Killed
+
+    case.lambdas.update_event_source_mapping = killed  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        case.enable()
+    effective = case.world.model.now
+    assert not case.enable().filtered
+    (outage,) = case.world.meta.outages()
+    assert outage.until >= effective
+
+
+@pytest.mark.parametrize(("attempts", "fails"), [(1, False), (0, True)])
+def test_a_change_of_a_mapping_that_is_under_way(case: Case, attempts: int, *, fails: bool) -> None:
+    """Lambda refuses an update or a deletion of which the first answer was lost, because it is
+    under way: nothing failed. Where nothing was sent before, somebody else changes the mapping, and
+    the refusal is reported."""
+    case.enable()
+    case.only["FilterCriteria"] = {"Filters": [{"Pattern": "{}"}]}
+
+    def refused(**_: Any) -> Any:
+        error = refusal("ResourceInUseException")
+        error.response["ResponseMetadata"] = {"RetryAttempts": attempts}
+        raise error
+
+    case.lambdas.update_event_source_mapping = refused  # type: ignore[method-assign]
+    case.lambdas.delete_event_source_mapping = refused  # type: ignore[attr-defined]
+    expected = pytest.raises(ClientError, match="ResourceInUse") if fails else nullcontext()
+    with expected:
+        assert case.enable().mapping.uuid == "u"
+    with expected:
+        assert remove(case.lambdas, "u")

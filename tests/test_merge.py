@@ -8,11 +8,12 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from stream_backup.core.edits import Conflict, Edit, applied, value_at
-from stream_backup.core.merge import Choice, merge
+from stream_backup.core.merge import EVERYTHING, Choice, merge
 from stream_backup.core.values import same, without_difference
 from tests import strategies
 from tests import undo_model as model
 from tests.profiles import histories
+from tests.small_rows import VALUES, Undos, attributes
 from tests.undo_model import Row
 
 
@@ -89,40 +90,14 @@ def test_undo_is_the_model(history: tuple[list[Row], int, int]) -> None:
     assert undo(*states, images[last:]) == model.undone(*states, images[last:])
 
 
-SMALL: list[Any] = [
-    None,
-    1,
-    2,
-    frozenset("p"),
-    frozenset("q"),
-    frozenset("pq"),
-    frozenset([1]),
-    {},
-    {"a": 1},
-    {"a": 2},
-    {"a": frozenset("p")},
-    {"a": 1, "b": 1},
-]
-
-
-def attribute(value: Any) -> Row:
-    return {} if value is None else {"x": value}
+SMALL = attributes([*VALUES[:3], *VALUES[4:8], *VALUES[10:13], VALUES[14], VALUES[16]])
 
 
 def test_every_small_case_is_the_model() -> None:
-    """Every combination of small values, and of one more state since, gives what the model gives:
-    as an attribute and as a row."""
-    rows = [None, {"a": 1}, {"a": 2}, {"a": frozenset("p")}, {"a": frozenset("pq")}]
-    for before, damaged, now in product(SMALL, repeat=3):
-        if before == damaged:
-            continue
-        for more in [*SMALL, model.GONE]:
-            states = attribute(before), attribute(damaged), attribute(now)
-            since = [states[1], None if more is model.GONE else attribute(more), states[2]]
-            assert undo(*states, since) == model.undone(*states, since), (states, since)
-    for before, damaged, now, more in product(rows, repeat=4):
-        since = [damaged, more, now]
-        assert undo(before, damaged, now, since) == model.undone(before, damaged, now, since)
+    """Every combination of small values, and of one more state since, gives what the model gives.
+    `tests/test_small.py` has those of rows, paths and counters."""
+    space = Undos(SMALL, 1, [EVERYTHING])
+    assert sum(space.check(index).cases for index in range(space.size)) == 12**3 * 13
 
 
 @histories(300)

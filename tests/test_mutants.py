@@ -61,5 +61,8 @@ def test_a_run_resumes(
     assert mutants.main(["--out", str(kept), first, second]) == 1
     assert run == [second]
     assert kept.read_text() == f"{first}\ttest_one\n{second}\t{SURVIVES}\n"
-    assert "1 of 2 mutants die." in capsys.readouterr().out
+    begin, ended, end = capsys.readouterr().out.splitlines()
+    assert begin == "mutants: 1, 2 at a time"
+    assert ended.split() == ["1", "0", "s", *second.split(), SURVIVES]
+    assert end == "1 of 2 mutants die."
     assert mutants.main(["--out", str(kept), first]) == 0

@@ -1,16 +1,22 @@
 """The restore to which a partly filled table belongs: no other restore resumes it."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 
 from restore.new_table import IDENTITY, identity_of
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.archive.selection import Selection
+from stream_backup.aws.creation import restore_settings
+from stream_backup.aws.dynamodb import Answer
 from stream_backup.capture.point import RestorePoint
 from stream_backup.core.coverage import Epoch
+from stream_backup.core.records import TableDescription
+from tests.fake_dynamodb import refusal
 
 LONGEST_NAME = "t" * 255
 """The longest name of a table in DynamoDB."""
@@ -62,3 +68,24 @@ def test_an_identity_fits_in_a_tag() -> None:
     table."""
     assert len(identity()) <= IDENTITY
     assert len(identity() + " overwrite") <= 256
+
+
+@pytest.mark.parametrize(("status", "known"), [("ENABLED", True), ("DISABLED", False)])
+def test_a_time_to_live_that_is_sent_again(status: str, *, known: bool) -> None:
+    """The answer to switching the time to live on is lost, and AWS refuses the same request when it
+    is sent again: nothing failed if it is on, and otherwise the refusal is reported."""
+    seen = iter(["DISABLED", status])
+
+    class Again:
+        def call(self, operation: str, _: object) -> Answer:
+            if operation == "describe_time_to_live":
+                return Answer({"TimeToLiveDescription": {"TimeToLiveStatus": next(seen)}}, 0)
+            error = refusal("ValidationException")
+            error.response["ResponseMetadata"] = {"RetryAttempts": 1}
+            raise error
+
+    ttl = {"TimeToLiveStatus": "ENABLED", "AttributeName": "until"}
+    description = TableDescription({}, ttl, (), point_in_time_recovery=False)
+    expected = nullcontext() if known else pytest.raises(ClientError, match="Validation")
+    with expected:
+        restore_settings(cast(Any, Again()), "orders", description)

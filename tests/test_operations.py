@@ -28,7 +28,7 @@ from tests.cli import Table, lines, next_second, seconds_of
 from tests.event_source_mapping import discarded
 from tests.servers import environment
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.once]
 
 PAGE = sam.ROOT / "docs/operations.md"
 PATIENCE = 900
@@ -242,7 +242,8 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
     home, tools, checkout = tmp_path / "home", tmp_path / "tools", tmp_path / "checkout"
     for folder in (home, tools, checkout):
         folder.mkdir()
-    for name in ("template.yaml", "samconfig.toml", "function", "stream_backup"):
+    packages = ("stream_backup", "restore", "backfill")
+    for name in ("template.yaml", "samconfig.toml", "pyproject.toml", "function", *packages):
         run(["cp", "-r", str(sam.ROOT / name), str(checkout)], check=True)
     walk.install_aws(tools)
     with sam.cloud(tmp_path) as cloud:
@@ -340,17 +341,19 @@ def test_the_page_is_followed_word_for_word(story: Story, tmp_path: Path) -> Non
 
 
 def test_what_is_skipped_is_said() -> None:
-    """Only these commands of the page are not run: those that fetch this project, and those that
-    need a second Region or account."""
+    """Only these commands of the page are not run: those that fetch this project, those that need a
+    second Region or account, and those of scheduled drills, which other tests deploy."""
     found = [step for step in walk.steps(PAGE.read_text()) if step.skipped]
     assert {step.section: step.command for step in reversed(found)} == {
         "Before you start": "python3 -m pip install '.[cli]'",
+        "Scheduled drills": "sam build && sam deploy --parameter-overrides"
+        " 'DrillSchedule=rate(7 days)'",
         "Upgrade": "git pull",
         "Several Regions and accounts": "sam build && sam deploy --region eu-west-1"
         " --parameter-overrides AlarmEmail=on-call@example.com",
         "Restore into another account": "export STREAM_BACKUP_ARCHIVE=s3://BUCKET",
     }
-    assert len(found) == 8
+    assert len(found) == 11
 
 
 def test_every_alarm_has_a_section() -> None:

@@ -7,7 +7,6 @@ have the same clock, so the margins between clocks are small.
 """
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,20 +15,18 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
-import botocore.endpoint
 import pytest
 
 import stream_backup.aws.connection
-import stream_backup.capture.shards
-from stream_backup.aws.patience import PATIENCE, PatientAttempts
+from stream_backup.aws.patience import PATIENCE
 from stream_backup.aws.table import RESTORED
 from stream_backup.cli.main import cli
-from stream_backup.core import time_rule
 from stream_backup.core.item import Item
+from tests import hurried
 from tests.cli import Answer, Between, Request, Table, lines, next_second, proxy
+from tests.hurried import Waiting
 from tests.servers import Aws, environment
 
 pytestmark = pytest.mark.server
@@ -59,23 +56,6 @@ def refusal(request: Request) -> Answer:
     if code is None:
         return 503, b'{"__type":"com.amazon.coral.availability#ServiceUnavailableException"}'
     return 400, json.dumps({"__type": f"com.amazonaws#{code}", "message": "busy"}).encode()
-
-
-@dataclass
-class Waiting:
-    """A clock that only waiting moves: of each thread, and the latest of all."""
-
-    latest: float = 0.0
-    waits: int = 0
-    _own: threading.local = field(default_factory=threading.local)
-
-    def monotonic(self) -> float:
-        return getattr(self._own, "now", 0.0)
-
-    def wait(self, seconds: float) -> None:
-        self._own.now = self.monotonic() + seconds
-        self.latest = max(self.latest, self._own.now)
-        self.waits += 1
 
 
 @dataclass
@@ -144,22 +124,18 @@ class Kept:
 
 
 @pytest.fixture(scope="module")
-def hurried() -> Iterator[pytest.MonkeyPatch]:
+def patched() -> Iterator[pytest.MonkeyPatch]:
     """Small margins, and AWS clients that wait for nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("SKEW", "MARGIN", "QUIET"):
-            patch.setattr(time_rule, name, 1)
-        patch.setattr(time_rule, "SETTLE", 0)
-        for module in (time_rule, stream_backup.capture.shards):
-            patch.setattr(module, "QUIET_READS", 3)
+        hurried.margins(patch.setattr, 1)
+        hurried.clients(patch.setattr)
         none = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
         patch.setattr(stream_backup.aws.connection, "FEW_RETRIES", none)
-        patch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
         yield patch
 
 
 @pytest.fixture(scope="module")
-def kept(ministack_url: str, hurried: pytest.MonkeyPatch) -> Iterator[Kept]:
+def kept(ministack_url: str, patched: pytest.MonkeyPatch) -> Iterator[Kept]:
     """A table that is read by `follow`; since `good`, every third row was changed and some
     deleted."""
     aws = Aws(ministack_url)
@@ -167,8 +143,8 @@ def kept(ministack_url: str, hurried: pytest.MonkeyPatch) -> Iterator[Kept]:
     table.put_many([row(number, "good") for number in range(ROWS)])
     with proxy(aws.url) as between:
         for name, value in environment(between.url).items():
-            hurried.setenv(name, value)
-        hurried.setenv("STREAM_BACKUP_ARCHIVE", f"s3://{aws.bucket()}")
+            patched.setenv(name, value)
+        patched.setenv("STREAM_BACKUP_ARCHIVE", f"s3://{aws.bucket()}")
         for words in ("enable busy --stream-only", "backfill busy"):
             cli.main(words.split(), standalone_mode=False)
         good = next_second()
@@ -181,11 +157,14 @@ def kept(ministack_url: str, hurried: pytest.MonkeyPatch) -> Iterator[Kept]:
 
 @pytest.fixture
 def busy(
-    kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kept: Kept,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> Iterator[Busy]:
+    monkeypatch.chdir(tmp_path)  # receipts are written there
     clock = Waiting()
-    monkeypatch.setattr("stream_backup.aws.patience.time", clock)
-    monkeypatch.setattr(PatientAttempts, "_wait", lambda _, seconds: clock.wait(seconds))
+    hurried.patience(monkeypatch.setattr, clock)
     yield Busy(kept.between, clock, kept.table, kept.good, kept.truth, capsys)
     kept.between.rule = lambda _: None
 

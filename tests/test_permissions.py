@@ -1,4 +1,4 @@
-"""The six policies of the template are enough, and no statement of them is too many: with it
+"""The policies of the template are enough, and no statement of them is too many: with it
 taken away, something fails, and says so.
 
 ministack enforces IAM here (AUTH=true). Each user has exactly the statements of the deployed
@@ -27,13 +27,14 @@ from stream_backup.core.key import KeySchema, key_hash
 from stream_backup.core.records import Run, Stream
 from stream_backup.core.stamp import Stamp
 from stream_backup.core.witness import Witness
+from stream_backup.settings import DRILL_TABLES
 from tests import sam
 from tests.cli import SIMPLE, Said, Shell, Table, next_second
 from tests.event_source_mapping import discarded
 from tests.servers import REGION
 from tests.test_lambda import package
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.once]
 
 ROWS = [{"id": {"S": f"row-{index}"}, "n": {"N": "1"}} for index in range(8)]
 STACK = "permissions"
@@ -208,6 +209,8 @@ def deploy(cloud: sam.Cloud) -> Deployed:
         DeployerArn=DEPLOYER,
         ReservedConcurrency="5",
         AlarmEmail="on-call@example.com",
+        DrillSchedule="rate(7 days)",
+        DrillTables="orders",
     )
     table = Table.create(cloud.aws, "orders")
     table.put(*ROWS)
@@ -514,6 +517,33 @@ def test_the_watcher_needs_to_put_items_in_order(deployed: Deployed) -> None:
     watch(deployed, deployed.user("WatcherPolicyArn"))
     assert archive.current_stamp(name) == Stamp(floor + 5, 2, floor + 5, "modify", announced=True)
     assert catalog.passes()
+
+
+def test_the_driller_policy_is_enough(deployed: Deployed) -> None:
+    """With its policy alone, the driller restores a part of a table, compares it, removes the
+    scratch table, and puts its record. Which statement it needs for what is in
+    test_drill_rights.py."""
+    script = (
+        "from types import SimpleNamespace; from stream_backup.driller import handler;"
+        " print(handler(None, SimpleNamespace(get_remaining_time_in_millis=lambda: 900_000)))"
+    )
+    user = deployed.user("DrillerPolicyArn")
+    shell = Shell(deployed.cloud.aws, deployed.stack.outputs["ArchiveUrl"])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=shell.environment | deployed.cloud.trust | user | {DRILL_TABLES: "orders"},
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    said = (done.stdout + done.stderr).decode()
+    assert "{'passed': 1, 'failed': [], 'left': []}" in said, said
+    store = deployed.cloud.aws.store(deployed.stack.bucket)
+    record = next(Catalog(Archive(store, f"{PREFIX}/", "orders")).drills_back())
+    assert record.passed
+    assert record.rows
+    tables = deployed.cloud.aws.client("dynamodb").list_tables()["TableNames"]
+    assert not [name for name in tables if name.startswith("stream-backup-drill-")]
 
 
 def test_the_log_and_the_key_of_the_watcher(deployed: Deployed) -> None:

@@ -3,6 +3,7 @@ seen seconds later, at most 50 of them, written five times a second; a point-in-
 cannot be changed for a while; answers that are lost."""
 
 from dataclasses import dataclass, field
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from stream_backup.aws.patience import PATIENCE, PatientAttempts
 from stream_backup.aws.table import RESTORED, RESTORING, describe
 from stream_backup.core.records import TableDescription
 from stream_backup.errors import UnavailableError, UsageError
+from tests.process import Killed
 
 START = 1_800_000_000
 ARN = "arn:aws:dynamodb:us-east-1:111122223333:table/copy"
@@ -213,6 +215,42 @@ def test_as_many_tags_as_a_table_may_have(aws: Nasty, tags: int) -> None:
     target.finish()
     kept = [RESTORED] if tags < MOST_TAGS else []
     assert sorted(aws.tags) == sorted([*kept, *(f"tag-{number:02}" for number in range(tags))])
+
+
+@pytest.mark.parametrize("tags", [0, 47, 48])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_restore_that_is_killed_while_it_finishes(aws: Nasty, tags: int, *, before: bool) -> None:
+    """Killed at any write of a tag, the same restore resumes, and the table ends with all tags:
+    a table without the tag that a restore made it would be enabled with the others of a pattern."""
+    wanted = {RESTORED, *(f"tag-{number:02}" for number in range(tags))}
+
+    def killed_at(position: int) -> None:
+        numbers = count(1)
+
+        def call(name: str, request: dict[str, Any]) -> Answer:
+            dies = name in ("tag_resource", "untag_resource") and next(numbers) == position
+            if dies and before:
+                raise Killed
+            answer = aws.call(name, request)
+            if dies:
+                raise Killed
+            return answer
+
+        with pytest.raises(Killed):
+            ready(described(tags=tags), SimpleNamespace(call=call)).finish()
+
+    ready(described(tags=tags)).finish()
+    writes = sum(name in ("tag_resource", "untag_resource") for name, _ in aws.calls)
+    assert writes >= 3
+    for position in range(1, writes + 1):
+        aws.created, aws.tags, aws.seen, aws.rows = None, {}, [], []
+        killed_at(position)
+        aws.rows = [{"id": {"S": "written"}}]
+        aws.now += 60
+        if RESTORING in aws.tags:
+            ready(described(tags=tags)).finish()
+        assert {*aws.tags} == wanted, position
+        aws.now += 60
 
 
 def test_an_existing_table_with_too_many_tags(aws: Nasty) -> None:

@@ -33,6 +33,7 @@ CANNOT = {
     "RestorerPolicy": ("UpdateTable", "PutResourcePolicy", *DELETE, "GetRecords"),
     "EnablerPolicy": (*READ, *WRITE, *DELETE, "GetRecords", "UpdateTimeToLive"),
     "RedriverPolicy": (*READ, *WRITE, *CHANGE, *DELETE, "GetRecords", "DescribeTable"),
+    "DrillerPolicy": (*READ, *WRITE, *CHANGE, *DELETE, "CreateTable", "TagResource", "GetRecords"),
 }
 
 
@@ -94,9 +95,12 @@ def test_the_enabler_handles_mappings_of_the_function(sid: str, action: str, res
     assert not allows(without(every, sid), action, where, lambda_FunctionArn=own)
 
 
-@pytest.mark.parametrize("policy", ["WatcherPolicy", "RestorerPolicy", "EnablerPolicy"])
+@pytest.mark.parametrize(
+    "policy", ["WatcherPolicy", "RestorerPolicy", "EnablerPolicy", "DrillerPolicy"]
+)
 def test_these_roles_write_no_items(policy: str) -> None:
-    """The watcher, the restorer and whoever enables tables put no version of an item."""
+    """The watcher, the restorer, the driller and whoever enables tables put no version of an
+    item."""
     assert not allows(RENDERED.policy(policy), "s3:PutObject", ITEM)
 
 
@@ -111,6 +115,119 @@ def test_nobody_hides_items(policy: str) -> None:
     assert not allows(statements, "s3:DeleteObjectVersion", f"{FAILURES}/aws/lambda/batch")
     for action in ("PutLifecycleConfiguration", "PutBucketVersioning", "PutBucketPolicy"):
         assert not allows(statements, f"s3:{action}", bucket), action
+
+
+DRILL = f"arn:aws:dynamodb:{PLACE}:{ACCOUNT}:table/stream-backup-drill-"
+
+
+def test_the_driller_touches_only_scratch_tables() -> None:
+    """The driller may write to scratch tables, read their rows and delete them, and do none of that
+    to any other table, whatever TablePattern matches. ScratchTables is the statement that lets
+    it."""
+    touch = ("CreateTable", "DeleteTable", "BatchWriteItem", "PutItem", "DeleteItem", "Scan")
+    for pattern in ("prod-*", "*"):
+        statements = Rendered(TablePattern=pattern).policy("DrillerPolicy")
+        for action in touch:
+            action = f"dynamodb:{action}"
+            assert allows(statements, action, f"{DRILL}prod-orders-1"), action
+            assert not allows(without(statements, "ScratchTables"), action, f"{DRILL}prod-orders-1")
+            for other in (TABLE, OTHER, DRILL.removesuffix("-")):
+                assert not allows(statements, action, other), action
+    for action in ("UpdateTable", "ExportTableToPointInTime", "CreateBackup", "PutResourcePolicy"):
+        assert not allows(statements, f"dynamodb:{action}", f"{DRILL}prod-orders-1"), action
+
+
+def test_the_driller_writes_only_records_of_drills() -> None:
+    """In the archive, the driller puts records of drills, of the tables that TablePattern matches,
+    and nothing else: neither items nor records from which coverage is computed."""
+    statements, root = RENDERED.policy("DrillerPolicy"), ITEM.rpartition("/")[0]
+    drill = f"{root}/meta/drills/2026-11-21T04:02:01Z-abcdef.json"
+    assert allows(statements, "s3:PutObject", drill)
+    assert not allows(without(statements, "WriteRecords"), "s3:PutObject", drill)
+    assert not allows(statements, "s3:PutObject", drill.replace("prod-orders", "payments"))
+    assert not allows(statements, "s3:PutObject", ITEM)
+    for kind in ("streams", "ends", "runs", "witness", "outages", "retention", "holes", "late"):
+        assert not allows(statements, "s3:PutObject", f"{root}/meta/{kind}/drills/1.json"), kind
+    for action in ("DeleteObject", "GetObject", "PutObjectTagging"):
+        assert not allows(statements, f"s3:{action}", drill), action
+
+
+PLACED = f"{PLACE}:{ACCOUNT}"
+NEEDED = [
+    ("SeeBucket", "s3:GetBucketVersioning s3:GetLifecycleConfiguration", "bucket", {}),
+    ("FindTables", "s3:ListBucketVersions", "bucket", {"s3_prefix": "", "s3_delimiter": "/"}),
+    ("ListVersions", "s3:ListBucketVersions", "bucket", {"s3_prefix": "prod-orders/meta/runs/"}),
+    ("ReadVersions", "s3:GetObjectVersion", ITEM, {}),
+    ("DescribeTables", "dynamodb:DescribeTable dynamodb:ListTagsOfResource", TABLE, {}),
+    (
+        "ScratchTables",
+        "dynamodb:CreateTable dynamodb:TagResource dynamodb:DescribeTable dynamodb:GetItem"
+        " dynamodb:ListTagsOfResource dynamodb:BatchWriteItem"
+        " dynamodb:UntagResource dynamodb:Scan dynamodb:PutItem dynamodb:DeleteItem"
+        " dynamodb:DeleteTable",
+        f"{DRILL}prod-orders-1",
+        {},
+    ),
+    ("ListTables", "dynamodb:ListTables", "*", {}),
+    ("ListFailures", "s3:ListBucket", FAILURES, {"s3_prefix": "aws/lambda/1/"}),
+    ("ReadFailures", "s3:GetObject", f"{FAILURES}/aws/lambda/1/batch", {}),
+    (
+        "SeeMappings",
+        "lambda:GetEventSourceMapping",
+        f"arn:aws:lambda:{PLACED}:event-source-mapping:1",
+        {},
+    ),
+    ("SeeLag", "cloudwatch:GetMetricStatistics", "*", {}),
+    (
+        "WriteLog",
+        "logs:CreateLogStream logs:PutLogEvents",
+        f"arn:aws:logs:{PLACED}:log-group:/aws/lambda/stream-backup-driller:log-stream:1",
+        {},
+    ),
+    ("EncryptAndDecrypt", "kms:GenerateDataKey", KEY, {}),
+    ("DescribeKeys", "kms:DescribeKey", KEY.replace("1234abcd", "99999999"), {}),
+    (
+        "EncryptTables",
+        "kms:CreateGrant kms:Encrypt",
+        KEY,
+        {"kms_ViaService": f"dynamodb.{PLACE}.amazonaws.com"},
+    ),
+]
+"""Statement of the driller → the actions that a drill needs it for, and a resource of each."""
+
+
+@pytest.mark.parametrize(
+    ("sid", "actions", "where", "context"), NEEDED, ids=[each[0] for each in NEEDED]
+)
+def test_a_drill_needs_each_statement(
+    sid: str, actions: str, where: str, context: dict[str, str]
+) -> None:
+    """What a drill calls is allowed by one statement of the driller's policy, and by no other."""
+    every = RENDERED.policy("DrillerPolicy")
+    resource = ITEM.partition("/")[0] if where == "bucket" else where
+    for action in actions.split():
+        assert allows(every, action, resource, **context), action
+        assert not allows(without(every, sid), action, resource, **context), action
+
+
+def test_the_driller_has_no_other_statement() -> None:
+    """Every statement is in the list of what a drill needs, writes records, or denies the use of a
+    bucket of another account; and every action of the scratch tables is in it."""
+    statements = {each["Sid"]: each for each in RENDERED.policy("DrillerPolicy")}
+    needed = {sid: set(actions.split()) for sid, actions, _, _ in NEEDED}
+    assert set(statements) - set(needed) == {"WriteRecords", "OnlyThisArchive", "OnlyTheseFailures"}
+    assert set(statements["ScratchTables"]["Action"]) == needed["ScratchTables"]
+
+
+def test_only_the_driller_deletes_tables() -> None:
+    """No other role of the stack may delete a table, and the driller may delete scratch tables."""
+    able = {
+        policy
+        for policy in POLICIES
+        for table in (TABLE, OTHER, f"{DRILL}prod-orders-1")
+        if allows(RENDERED.policy(policy), "dynamodb:DeleteTable", table)
+    }
+    assert able == {"DrillerPolicy"}
 
 
 def test_only_one_statement_lets_a_restorer_see_a_mapping() -> None:

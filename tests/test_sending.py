@@ -9,8 +9,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from restore.sending import may_have_been_written
 from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.errors import may_have_been_written
 from tests.servers import ACCESS_KEY, REGION, SECRET_KEY, environment
 
 CONDITION = (400, "ConditionalCheckFailedException")

@@ -1,50 +1,94 @@
-"""A soak test of a few seconds: laws and mutants are tested, and the counts are printed."""
+"""A soak test of a few seconds: every part runs, and the counts are printed."""
 
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 import pytest
 
-from tests import soak
-from tests.mutants import ROOT
+from tests import mutants, soak
+from tests.mutants import ROOT, SURVIVES
+from tests.soak import Part, Result
 
 
 def test_some_seconds_of_it() -> None:
-    """A soak test ends when the time is over, and prints the number of histories."""
-    command = [sys.executable, "-m", "tests.soak", "--minutes", "0.01", "tests/test_delivery.py"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    """A soak test ends when the time is over, and prints its seed and the counts of every part."""
+    command = [sys.executable, "-m", "tests.soak", "--minutes", "0.01", "--seed", "17"]
+    done = subprocess.run(
+        [*command, "tests/test_delivery.py"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done
-    *_, histories, moments, mutants, seconds, result = done.stdout.splitlines()
-    assert int(histories.removeprefix("histories: ")) >= 20
-    assert int(moments.removeprefix("moments compared: ").replace(",", "")) >= 0
-    assert re.fullmatch(r"mutants: \d+, of which 0 survive", mutants)
-    assert int(seconds.removeprefix("seconds: ")) < 300
-    assert result == "No law failed."
+    begun, *_ = lines = done.stdout.splitlines()
+    assert begun == "seed: 17"
+    end = lines[lines.index("seed: 17", 1) :]
+    assert end[-1] == "Nothing failed."
+    assert re.fullmatch(r"seconds: \d+", end[-2])
+    counts = dict(line.split(": ", 1) for line in end[1:-2])
+    assert list(counts) == [part.name for part in soak.PARTS]
+    assert re.match(r"[1-9]\d* rounds, [\d,]+ histories, ", counts["laws"])
+    assert re.match(r"[1-9]\d* histories, ", counts["simulation"])
+    assert re.match(r"\d+ mutants, 0 survivors; ", counts["mutants"])
+
+
+def test_a_part_that_fails(capfd: pytest.CaptureFixture[str]) -> None:
+    """A part whose process fails is named, and the exit code is 1; a part that is killed has no
+    counts either."""
+    part = Part("no such part", soak.run_laws, lane=0, share=1)
+    (result,) = soak.Lanes(0.1, 17, []).run([part])
+    assert result.counts is None
+    assert str(result).startswith("no such part: FAILED")
+    assert "no such part: usage:" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("code", "killer", "exit_code"),
-    [(0, "test_one", 0), (0, "SURVIVES", 1), (1, "test_one", 1), (5, "test_one", 1)],
+    ("counts", "code", "end"), [({"cases": 1200}, 0, "Nothing failed."), (None, 1, "Failed: laws.")]
 )
 def test_what_it_ends_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, killer: str, exit_code: int
+    counts: Mapping[str, int] | None,
+    code: int,
+    end: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The exit code is 0 only if tests were run, none failed, and no mutant survives."""
-    file = tmp_path / "killers"
-    file.write_text(f"a mutant\t{killer}\n")
+    """The exit code is 0 only if no part failed."""
+    monkeypatch.setattr(soak.Lanes, "run", lambda *_: [Result("laws", 60.4, counts)])
+    assert soak.main(["--seed", "3"]) == code
+    *_, result, _, last = capsys.readouterr().out.splitlines()
+    assert last == end
+    assert result == ("laws: 1,200 cases; 60 seconds" if counts else str(Result("laws", 60, None)))
 
-    @contextmanager
-    def beside() -> Iterator[Path]:
-        yield file
 
-    def run(*_: object, plugins: list[soak.Soak]) -> int:
-        plugins[0].end = 0
-        return code
+@pytest.mark.parametrize("code", [1, 5])
+def test_laws_that_fail(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part fails when a test fails, and when no test runs, and names the seed of the round."""
+    monkeypatch.setattr(pytest, "main", lambda *_, **__: code)
+    with pytest.raises(AssertionError, match="hypothesis-seed=17"):
+        soak.run_laws(9, 17, print)
 
-    monkeypatch.setattr(soak, "mutants_beside", beside)
-    monkeypatch.setattr(pytest, "main", run)
-    assert soak.main([]) == exit_code
+
+@pytest.mark.parametrize(("killer", "fails"), [("test_one", False), (SURVIVES, True)])
+def test_mutants_that_survive(killer: str, fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part fails when a mutant survives, and names it."""
+    monkeypatch.setattr(mutants, "read", lambda _: {"a mutant": killer})
+    if fails:
+        with pytest.raises(AssertionError, match="a mutant"):
+            soak.run_mutants(0.01, 1, print)
+    else:
+        assert soak.run_mutants(0.01, 1, print) == {"mutants": 1, "survivors": 0}
+
+
+def test_every_lane_uses_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts of a lane share its time, and every lane has the whole time."""
+    given: Counter[str] = Counter()
+
+    def run(_: object, part: Part, seconds: float) -> Result:
+        given[part.name] += int(seconds)
+        return Result(part.name, seconds, {})
+
+    none: Callable[[float, int, soak.Progress], Mapping[str, int]] = lambda *_: {}  # noqa: E731
+    parts = [Part("a", none, 0, 3), Part("b", none, 0, 1), Part("c", none, 1, 5)]
+    monkeypatch.setattr(soak.Lanes, "_part", run)
+    assert [each.part for each in soak.Lanes(400, 1, []).run(parts)] == ["a", "b", "c"]
+    assert given == {"a": 300, "b": 100, "c": 400}

@@ -26,7 +26,8 @@ RINGS = (
     "stream_backup.handler stream_backup.watcher backfill restore stream_backup.verify"
     " stream_backup.inspect",
     "stream_backup.undo",
-    "stream_backup.estimate",
+    "stream_backup.drill",
+    "stream_backup.estimate stream_backup.driller",
     "stream_backup.cli",
     "stream_backup.demo backfill.__main__ restore.__main__",
 )
@@ -39,6 +40,7 @@ LIGHT = {
     "backfill.worker": ("click", "rich", "aws_lambda_powertools", "stream_backup.cli"),
     "stream_backup.handler": ("click", "rich", "boto3", "stream_backup.aws", "stream_backup.cli"),
     "stream_backup.watcher": ("click", "rich", "tenacity", "stream_backup.cli"),
+    "stream_backup.driller": ("click", "rich", "stream_backup.cli", "stream_backup.estimate"),
 }
 """What a process that imports only this module must not load. Powertools loads botocore."""
 
@@ -131,8 +133,8 @@ def test_only_the_command_line_knows_a_terminal() -> None:
 
 @pytest.mark.parametrize("module", sorted(LIGHT))
 def test_a_process_loads_no_more_than_it_needs(module: str) -> None:
-    """A worker loads no command line and no Powertools, the function no boto3, and the watcher no
-    command line."""
+    """A worker loads no command line and no Powertools, the function no boto3, and the watcher and
+    the driller no command line."""
     script = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from stream_backup.capture.stream import switch_off, switch_on
 from stream_backup.core.moment import from_iso
@@ -115,3 +116,39 @@ def test_enable_in_the_second_of_disable() -> None:
     stream, _ = switch_on(world.dynamodb, world.archive, "function")
     assert int(asked[0]) > int(off)
     assert from_iso(stream.label) > int(off)
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_a_switch_that_is_sent_again(monkeypatch: pytest.MonkeyPatch, *, on: bool) -> None:
+    """The answer to a switch is lost, and AWS refuses the same request when it is sent again: the
+    stream is where it should be, so that nothing failed. When it is not, the refusal is
+    reported."""
+    world = in_use(running)
+    if on:
+        switch_off(world.dynamodb, world.archive)
+        world.model.tick(10)
+    update = world.dynamodb._update_table  # noqa: SLF001
+
+    def switch() -> Any:
+        if on:
+            return switch_on(world.dynamodb, world.archive, "function")
+        return switch_off(world.dynamodb, world.archive)
+
+    def refused(_: dict[str, Any]) -> Any:
+        error = refusal("ValidationException")
+        error.response["ResponseMetadata"] = {"RetryAttempts": 1}
+        raise error
+
+    def again(request: dict[str, Any]) -> Any:
+        update(request)
+        refused(request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.dynamodb, "_update_table", refused)
+        with pytest.raises(ClientError, match="ValidationException"):
+            switch()
+        patch.setattr(world.dynamodb, "_update_table", again)
+        switch()
+    assert bool(world.model.stream) is on
+    assert len(world.meta.recorded_ends()) == 1
+    assert len(world.meta.streams()) == 1 + on

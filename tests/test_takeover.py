@@ -9,6 +9,7 @@ import pytest
 from stream_backup.capture.enabler import Enabler
 from stream_backup.capture.stream import switch_on
 from stream_backup.core.records import Mapping, ReaderKind, Stream
+from tests import laws
 from tests.model import DAY, KEYS, NAME, T0, VALUES
 from tests.world import PlainBucket, World, patched
 
@@ -115,3 +116,39 @@ def test_a_function_that_was_named_but_never_read(world: World) -> None:
     assert isinstance(world.meta.mappings()[0], Mapping)
     enable.enable(NAME)
     assert len(world.meta.outages()) == 1
+
+
+@pytest.mark.parametrize("healthy", [False, True])
+def test_what_follow_has_read_stays_exact(world: World, healthy: bool) -> None:
+    """`follow` has read a stream for longer than a day when a function takes over in time: the
+    first look of the watcher ends nothing that was exact, whether the function already reads or
+    not."""
+    followed(world)
+    world.backfill(1).finish()
+    for value in VALUES[1:]:
+        world.model.tick(DAY - 3600)
+        world.model.write(KEYS[0], value)
+        world.quiet()
+    before = world.status_of().coverage
+    taken_by(world, "function")
+    world.healthy = healthy
+    world.watch()
+    assert world.meta.outages() == []
+    world.quiet()
+    world.healthy = True
+    world.watch()
+    assert world.meta.outages() == []
+    after = world.status_of().coverage
+    assert [epoch.start for epoch in after.epochs] == [epoch.start for epoch in before.epochs]
+    assert after.latest >= before.latest
+    assert laws.law_5(world, world.status_of())
+
+
+def test_what_nobody_read_is_an_outage_of_that_alone(world: World) -> None:
+    """A function takes over more than a day after `follow` stopped: the watcher records no more
+    than nobody read."""
+    caught_up = followed(world)
+    world.model.tick(DAY + 60)
+    taken_by(world, "function")
+    world.watch()
+    assert {outage.since for outage in world.meta.outages()} == {caught_up}

@@ -7,12 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stream_backup import driller, settings
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.capture.batch import make_handler
@@ -89,6 +91,12 @@ def test_every_parameter_is_in_a_group() -> None:
         ("DeployerArn", "arn:aws:iam::123456789012:role/ci/deploy", "deploy"),
         ("DeployerArn", "arn:aws-cn:iam::123456789012:user/ci", "arn:aws:iam::123456789012:root"),
         ("AlarmEmail", "on-call@example.com", "on-call"),
+        ("DrillSchedule", "rate(7 days)", "weekly"),
+        ("DrillSchedule", "rate(1 day)", "rate(1 days)"),
+        ("DrillSchedule", "cron(0 3 ? * SUN *)", "0 3 * * 0"),
+        ("DrillSchedule", "rate(12 hours)", "rate(5 minutes)"),
+        ("DrillTables", "orders,users", "orders users"),
+        ("DrillTables", "*", "prod-*"),
     ],
 )
 def test_a_parameter_takes_what_it_should(name: str, good: str, bad: str) -> None:
@@ -396,16 +404,30 @@ def test_a_message_that_was_not_delivered_raises_an_alarm() -> None:
     assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 0)
 
 
+def dashboard(**parameters: str) -> str:
+    rendered = Rendered(**parameters)
+    rendered.values |= {"Watcher": "watcher", "FailuresRule": "rule"}
+    body: str = rendered.resolve(RESOURCES["Dashboard"]["Properties"]["DashboardBody"])
+    return body
+
+
 def test_alarms_and_the_dashboard_name_the_metrics_the_handler_writes() -> None:
     """The alarms and the dashboard use only metrics that the handler writes, so a renamed metric
     cannot leave one of them empty."""
     source = (sam.ROOT / "stream_backup" / "handler.py").read_text()
     watcher = (sam.ROOT / "stream_backup" / "watcher.py").read_text()
-    written = set(re.findall(r'add_metric\("(\w+)"', source + watcher))
-    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
-    json.loads(re.sub(r"\$\{\w+(::\w+)?\}", "1", body))
-    searched = set(re.findall(r'\{StreamBackup,service,table\} MetricName=\\"(\w+)\\"', body))
+    drills = (sam.ROOT / "stream_backup" / "driller.py").read_text()
+    called = r'(?:add_metric|_publish)\(\s*"(\w+)"'
+    written = set(re.findall(called, source + watcher + drills))
+    bodies = {dashboard(), dashboard(DrillSchedule="rate(7 days)")}
+    body = max(bodies, key=len)
+    for each in bodies:
+        json.loads(each)
+    found = r'\{StreamBackup,service,table\} MetricName=\\"(\w+)\\"'
+    searched = set(re.findall(found, body))
     shown = {"changes", "lag", "failures", "bytes", "tombstones", "exact_age"}
+    assert set(re.findall(found, dashboard())) == shown
+    shown |= {"drill_age_days", "drill_seconds"}
     assert searched == shown <= written
     assert 'Metrics(namespace="StreamBackup", service="stream-backup")' in source
     assert 'add_dimension("table", table)' in source
@@ -433,8 +455,9 @@ def test_a_poison_record_moves_the_metric_of_its_alarm(capsys: pytest.CaptureFix
 
 
 def test_every_alarm_tells_the_topic() -> None:
-    """No alarm is silent, and none is raised by the mere absence of traffic. The metric of the
-    watcher has a value without any traffic, so its absence raises the alarm."""
+    """No alarm is silent, and none is raised by the mere absence of traffic. The metrics of the
+    watcher have a value without any traffic, so their absence raises the alarm. That of the driller
+    has a value once in a run, so the alarm keeps its state between two runs."""
     loops = [
         fragment
         for name, loop in RESOURCES.items()
@@ -443,11 +466,54 @@ def test_every_alarm_tells_the_topic() -> None:
     ]
     every = [each for each in [*RESOURCES.values(), *loops] if isinstance(each, dict)]
     alarms = [each["Properties"] for each in every if each.get("Type") == "AWS::CloudWatch::Alarm"]
-    assert len(alarms) == 8
+    assert len(alarms) == 10
     for alarm in alarms:
         assert alarm["AlarmActions"] == [{"Ref": "Topic"}]
-        watched = alarm.get("MetricName") == "exact_age"
-        assert alarm["TreatMissingData"] == ("breaching" if watched else "notBreaching")
+        missing = {
+            "exact_age": "breaching",
+            "drill_age_days": "breaching",
+            "drill_failed": "ignore",
+        }
+        metric = str(alarm.get("MetricName"))
+        assert alarm["TreatMissingData"] == missing.get(metric, "notBreaching")
+
+
+def test_without_a_schedule_nothing_is_created_for_drills() -> None:
+    """A stack without DrillSchedule has no resource or output for drills, the same environment of
+    the watcher, and the same dashboard. With it, it has all of them."""
+    drills = {name: each for name, each in RESOURCES.items() if "Drill" in name}
+    assert len(drills) == 6
+    found = drills | {name: each for name, each in TEMPLATE["Outputs"].items() if "Drill" in name}
+    assert {name: each.get("Condition") for name, each in found.items()} == dict.fromkeys(
+        found, "HasDrills"
+    )
+    for schedule in ("", "rate(7 days)"):
+        rendered = Rendered(DrillSchedule=schedule)
+        assert rendered.holds({"Condition": "HasDrills"}) is bool(schedule)
+        assert ("drill" in dashboard(DrillSchedule=schedule)) is bool(schedule)
+        watcher = RESOURCES["Watcher"]["Properties"]["Environment"]["Variables"]
+        assert ("STREAM_BACKUP_DRILL_TABLES" in rendered.resolve(watcher)) is bool(schedule)
+    # Nothing else refers to them, but for what the watcher may never write.
+    others = {name: each for name, each in RESOURCES.items() if name not in drills}
+    for name in ("Watcher", "Dashboard"):
+        others.pop(name)
+    policy = json.dumps(others.pop("WatcherPolicy"))
+    assert policy.lower().count("drill") == 1
+    assert "drill" not in json.dumps(others).lower()
+
+
+def test_the_driller_is_deployed_as_its_code_expects() -> None:
+    """The environment has the names that the code reads, and Lambda lets a run take longer than one
+    drill and what comes after it."""
+    properties = RESOURCES["Driller"]["Properties"]
+    expected = {settings.ARCHIVE, settings.STACK, settings.DRILL_TABLES, settings.DRILL_ROWS}
+    assert set(properties["Environment"]["Variables"]) == expected
+    assert properties["Handler"] == f"{driller.__name__}.handler"
+    assert properties["Timeout"] > driller.SHORTEST + driller.RESERVE
+    assert driller.REMOVAL < driller.RESERVE
+    assert PARAMETERS["DrillRows"]["Default"] == driller.ROWS
+    schedule = properties["Events"]["OnSchedule"]
+    assert schedule == {"Type": "Schedule", "Properties": {"Schedule": {"Ref": "DrillSchedule"}}}
 
 
 def test_every_period_of_the_alarm_includes_a_run_of_the_watcher() -> None:
@@ -456,6 +522,7 @@ def test_every_period_of_the_alarm_includes_a_run_of_the_watcher() -> None:
     schedule = RESOURCES["Watcher"]["Properties"]["Events"]["EveryFewMinutes"]["Properties"]
     assert schedule["Schedule"] == {"Fn::Sub": "cron(0/${WatchMinutes} * * * ? *)"}
     period = RESOURCES["ExactAgeAlarm"]["Properties"]["Period"]
+    assert RESOURCES["DrillAgeAlarm"]["Properties"]["Period"] == period
     assert PARAMETERS["WatchMinutes"]["MaxValue"] * 60 < period
     assert PARAMETERS["WatchMinutes"]["Default"] * 60 * 3 <= period
     assert RESOURCES["Watcher"]["Properties"]["Timeout"] < period
@@ -504,6 +571,7 @@ def pins(file: str) -> dict[str, str]:
     [
         ("requirements.in", {"aws-lambda-powertools", "obstore"}),
         ("watcher-requirements.in", {"boto3", "botocore"}),
+        ("driller-requirements.in", {"tenacity"}),
     ],
 )
 def test_the_function_runs_on_the_versions_the_tests_run_on(file: str, needed: set[str]) -> None:
@@ -516,7 +584,7 @@ def test_the_function_runs_on_the_versions_the_tests_run_on(file: str, needed: s
     assert needed <= set(pinned)
 
 
-@pytest.mark.parametrize("file", ["requirements", "watcher-requirements"])
+@pytest.mark.parametrize("file", ["requirements", "watcher-requirements", "driller-requirements"])
 def test_every_wheel_of_a_function_has_a_hash(file: str) -> None:
     """The files that the build installs have the pins of their source, each with a hash, and name
     no index."""
@@ -527,6 +595,36 @@ def test_every_wheel_of_a_function_has_a_hash(file: str) -> None:
         if not entry.startswith("--requirement"):
             assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry), entry
     assert "://" not in text
+
+
+@pytest.mark.parametrize("name", ["handler", "watcher", "driller"])
+def test_a_package_contains_what_its_function_imports(tmp_path: Path, name: str) -> None:
+    """The package of a function has its module and every module of this project that it imports,
+    of any package, and no other. It says which version of the project it is, because the record of
+    a drill does."""
+    command = [sys.executable, str(FUNCTION / "copy_modules.py"), str(tmp_path)]
+    subprocess.run([*command, f"stream_backup.{name}"], check=True)
+    script = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import importlib.metadata\n"
+        "print(importlib.metadata.version('stream-backup'))\n"
+        f"import stream_backup.{name}\n"
+        "ours = ('stream_backup', 'restore', 'backfill')\n"
+        "found = [each for name, each in sys.modules.items() if name.split('.')[0] in ours]\n"
+        "print(*{each.__file__ for each in found})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    version, files = done.stdout.splitlines()
+    project = tomllib.loads((sam.ROOT / "pyproject.toml").read_text())["project"]
+    assert version == project["version"]
+    assert {Path(file) for file in files.split()} <= {*tmp_path.rglob("*.py")}
+    assert not [*tmp_path.rglob("cli")]
 
 
 @pytest.mark.parametrize("genuine", [True, False])
@@ -548,6 +646,7 @@ def test_the_build_installs_no_other_wheel(tmp_path: Path, genuine: bool) -> Non
         content.writestr(f"{info}/RECORD", "")
     for folder in ("function", "stream_backup"):
         shutil.copytree(sam.ROOT / folder, tmp_path / folder)
+    shutil.copy(sam.ROOT / "pyproject.toml", tmp_path)
     known = hashlib.sha256(wheel.read_bytes()).hexdigest() if genuine else "0" * 64
     (tmp_path / "function" / "requirements.txt").write_text(
         f"orjson==3.13.0 --hash=sha256:{known}\n"

@@ -886,7 +886,7 @@ def test_while_nobody_reads_the_stream(ministack_url: str) -> None:
     assert "Comparing 1 rows again" in printed.err
     kept.shell.done("follow", "unread-verified", "--once")
     kept.take_out(7)
-    kept.verify().refused(5, "1 missing from the archive", "stream-backup backfill unread")
+    kept.verify().refused(5, "1 missing from the archive", "verify unread-verified --repair")
     kept.shell.done("backfill", "unread-verified", "--workers", "1")
     assert kept.verify().code == 0
 
@@ -961,7 +961,7 @@ def test_under_kms(ministack_url: str) -> None:
     store = Opaque(lambda: clock[0])
     archive = Archive(store, "", "opaque", KeySchema(SIMPLE))
     meta, label = Catalog(archive), iso(start).removesuffix("Z") + ".000"
-    meta.write_stream(Stream(label, "arn", "id", start, True, "function", start))
+    meta.write_stream(Stream(label, "arn", "id", start, True, "follow", start))
     meta.write_run(Run("first", label, start, start, start + 60, True, {"read": 0, "written": 0}))
     for number, row in enumerate(rows):
         clock[0] = start + number

@@ -121,5 +121,6 @@ def test_only_the_console_writes_to_the_terminal() -> None:
         "stream_backup/cli/main.py",  # closes stdout when its reader is gone
         "stream_backup/handler.py",  # the log
         "stream_backup/watcher.py",
+        "stream_backup/driller.py",
         "restore/file.py",
     }

@@ -30,7 +30,7 @@ from tests.cli import SIMPLE, Shell, Table, lines, next_second
 from tests.servers import Aws, environment
 from tests.test_lambda import package
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.once]
 
 CHANGES = int(os.environ.get("STREAM_BACKUP_VOLUME", "20000"))
 KEYS = 2_000

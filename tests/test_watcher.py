@@ -24,6 +24,7 @@ from stream_backup.aws.dynamodb import Answer
 from stream_backup.capture.catch_up import EVERY, keeper
 from stream_backup.capture.watch import RecordsConnection
 from stream_backup.core.change import Change
+from stream_backup.core.checkpoints import FollowCheckpoint
 from stream_backup.core.item import encode
 from stream_backup.core.key import KeySchema, key_hash
 from stream_backup.core.moment import from_iso
@@ -343,6 +344,20 @@ def test_a_stream_that_was_not_read_for_a_day_is_an_outage(
     assert not raised(world)
 
 
+def test_what_follow_has_read_is_no_outage(world: World, passes: Pass) -> None:
+    """A function takes over a stream that `follow` has read for days: the first look of the watcher
+    records no outage, and the past stays exact."""
+    world.second += 3 * DAY
+    until = world.second - MINUTE
+    kept = FollowCheckpoint(until, world.second, running=True, drained=False, shards={})
+    world.catalog("orders").write_follow_checkpoint(LABEL, kept)
+    passes(30 * MINUTE)
+    assert world.catalog("orders").outages() == []
+    witness = world.catalog("orders").witness(LABEL)
+    assert witness
+    assert witness.read > until
+
+
 def test_a_table_that_was_just_enabled_is_not_late(world: World, passes: Pass) -> None:
     """A table without a complete backfill has no exact second. It counts from when it was enabled,
     and raises the alarm when its backfill does not come."""
@@ -514,4 +529,4 @@ def test_the_items_of_an_archive_are_not_searched(
     listed.clear()
     passes(STEP)
     assert all("/meta/" in prefix for prefix in listed)
-    assert len(listed) <= 44
+    assert len(listed) <= 46

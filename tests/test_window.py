@@ -48,7 +48,7 @@ def stored(versions: list[Written], *, bodies: int, long: bool) -> Bucket:
     found = Bucket()
     for each in versions:
         stamp = each.stamp
-        removed = stamp.kind == "remove"
+        removed = stamp.removes
         text = str((stamp.at * 7 + stamp.sequence) % bodies)
         body = None if removed else encode(KEYS[long] | {"v": {"S": text}})
         found.put(Change(KEYS[long], stamp, body), each.written)

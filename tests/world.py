@@ -7,6 +7,7 @@ there.
 
 import io
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from itertools import pairwise
 from math import ceil
@@ -158,28 +159,33 @@ FAILURES = "failures"
 
 
 class ReadOnce(Archive):
-    """An archive that reads each version once per history, because versions never change."""
+    """An archive that reads each version once per history, because versions never change. `other`
+    is one that shares what it has read."""
 
-    def __init__(self, store: MemoryStore, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: MemoryStore, clock: Callable[[], float], other: "ReadOnce | None" = None
+    ) -> None:
         super().__init__(store, "backups/", NAME, SCHEMA, clock)
-        self._loaded: dict[str, Loaded] = {}
-        self._decoded: dict[str, Change] = {}
+        self.loaded: dict[str, Loaded] = other.loaded if other else {}
+        self.decoded: dict[str, Change] = other.decoded if other else {}
 
     def load(self, version: Version) -> Loaded:
-        if version.version_id not in self._loaded:
-            self._loaded[version.version_id] = super().load(version)
-        return self._loaded[version.version_id]
+        if version.version_id not in self.loaded:
+            self.loaded[version.version_id] = super().load(version)
+        return self.loaded[version.version_id]
 
     def decode(self, loaded: Loaded) -> Change:
         identity = loaded.version.version_id
-        if identity not in self._decoded:
-            self._decoded[identity] = super().decode(loaded)
-        return self._decoded[identity]
+        if identity not in self.decoded:
+            self.decoded[identity] = super().decode(loaded)
+        return self.decoded[identity]
 
 
 class World:
     """`retention` and `tombstones` are the days after which lifecycle rules remove superseded
     versions, and put a delete marker on a tombstone; None for no such rule."""
+
+    bucket = HostileStore
 
     def __init__(
         self,
@@ -198,7 +204,7 @@ class World:
         self.watching = True
         self.walking = retention is not None
         self.healthy = False
-        self.store = HostileStore(lambda: self.model.now + s3_skew, self._fails)
+        self.store = self.bucket(lambda: self.model.now + s3_skew, self._fails)
         self.dynamodb = FakeDynamoDB(self.model, lambda: int(self.model.now + date_skew), pause)
         self.archive = ReadOnce(self.store, lambda: self.model.now)
         self.meta = Catalog(self.archive)
@@ -209,6 +215,16 @@ class World:
     def _fails(self, path: str) -> str:
         fails = paused() and self.random.random() < self.failing
         return self.random.choice(["before", "after"]) if fails else ""
+
+    # What the commands run on
+
+    def pool(self) -> Executor:
+        """The threads of a command."""
+        return Inline(self.random)
+
+    def sleep(self, seconds: float) -> None:
+        """What a command does that waits."""
+        self.model.tick(seconds)
 
     # Processes
 
@@ -250,19 +266,24 @@ class World:
     def enable(self, reader: ReaderKind) -> Process:
         """With this reader. A function may take over from `follow`; how far a function has read is
         not known to the one that takes over from it."""
+        reader = self._takes_over(reader)
+        return self.start("switch", lambda: self.switch_on(reader), lambda _: self.watch())
+
+    def _takes_over(self, reader: ReaderKind) -> ReaderKind:
         label = self.model.stream.label if self.model.stream else None
-        if any(each.label == label and each.reader == "function" for each in self.known()):
-            reader = "function"
-        return self.start(
-            "switch",
-            lambda: stream_backup.capture.stream.switch_on(self.dynamodb, self.archive, reader),
-            lambda _: self.watch(),
-        )
+        known = any(each.label == label and each.reader == "function" for each in self.known())
+        return "function" if known else reader
+
+    def switch_on(self, reader: ReaderKind) -> Any:
+        """What `enable` does."""
+        return stream_backup.capture.stream.switch_on(self.dynamodb, self.archive, reader)
 
     def disable(self) -> Process:
-        return self.start(
-            "switch", lambda: stream_backup.capture.stream.switch_off(self.dynamodb, self.archive)
-        )
+        return self.start("switch", self.switch_off)
+
+    def switch_off(self) -> Any:
+        """What `disable` does."""
+        return stream_backup.capture.stream.switch_off(self.dynamodb, self.archive)
 
     def backfill(self, segments: int, *, without_stream: bool = False) -> Process:
         work = Backfill(self.dynamodb, self.archive, segments, None, lambda _: None, Stop())
@@ -295,7 +316,7 @@ class World:
         """Writes a batch and returns how many records at its beginning are certainly written."""
         if not batch:
             return 0
-        outcome = write_batch(batch, lambda _: self.archive, Inline(self.random), lambda: False)
+        outcome = write_batch(batch, lambda _: self.archive, self.pool(), lambda: False)
         return len(batch) if outcome.first_failed is None else outcome.first_failed
 
     def again(self, stream: Stream, shard: int, back: int) -> None:
@@ -338,18 +359,18 @@ class World:
 
     def redrive(self) -> Process:
         """Redrives every batch that waits, and gives up those that can never be written."""
+        return self.start("redrive", self.redrive_all)
 
-        def work() -> None:
-            record_holes(self.meta, self.failed(), int(self.model.now))
-            rules = self.retention is not None and self.tombstones is not None
-            kept = ((self.tombstones or 0) + (self.retention or 0)) * DAY if rules else None
-            for batch in self.failed():
-                clock, pool = (lambda: self.model.now), Inline(self.random)
-                redrive = Redrive(self.failures, self.archive, pool, clock, kept)
-                if not redrive.redrive(batch):
-                    redrive.give_up(batch, int(self.model.now))
-
-        return self.start("redrive", work)
+    def redrive_all(self) -> None:
+        """What `redrive --give-up` does."""
+        record_holes(self.meta, self.failed(), int(self.model.now))
+        rules = self.retention is not None and self.tombstones is not None
+        kept = ((self.tombstones or 0) + (self.retention or 0)) * DAY if rules else None
+        for batch in self.failed():
+            pool, clock = self.pool(), lambda: self.model.now
+            redrive = Redrive(self.failures, self.archive, pool, clock, kept)
+            if not redrive.redrive(batch):
+                redrive.give_up(batch, int(self.model.now))
 
     # Lifecycle rules
 
@@ -389,16 +410,17 @@ class World:
         if self.running(kind):
             return None
 
-        def work() -> None:
-            follower = self.followers.get(stream.label)
-            if follower is None:
-                follower = Follower(self.dynamodb, self.meta, stream, self._handle, Silent())
-                follower.start()
-                self.followers[stream.label] = follower
-            follower.round()
-            follower.checkpoint(running=True, force=True)
+        return self.start(kind, lambda: self.follow_round(stream))
 
-        return self.start(kind, work)
+    def follow_round(self, stream: Stream) -> None:
+        """What `follow` does again and again."""
+        follower = self.followers.get(stream.label)
+        if follower is None:
+            follower = Follower(self.dynamodb, self.meta, stream, self._handle, Silent())
+            follower.start()
+            self.followers[stream.label] = follower
+        follower.round()
+        follower.checkpoint(running=True, force=True)
 
     def _handle(self, event: dict[str, Any], _: Any) -> dict[str, Any]:
         records = event["Records"]
@@ -490,7 +512,7 @@ class World:
         """The watcher looks at the table, as it does every few minutes."""
         ends = self.meta.recorded_ends()
         for stream in self._functions():
-            witness, end = self.meta.witness(stream.label), ends.get(stream.label)
+            witness, end = self.meta.last_read(stream), ends.get(stream.label)
             if end and witness and witness.read >= end.end:
                 continue
             reported = self._reported(stream.label)
@@ -553,9 +575,7 @@ def patched(world: Callable[[], World]) -> Iterator[None]:
     def now() -> float:
         return world().model.now
 
-    clock = SimpleNamespace(
-        time=now, monotonic=now, sleep=lambda seconds: world().model.tick(seconds)
-    )
+    clock = SimpleNamespace(time=now, monotonic=now, sleep=lambda seconds: world().sleep(seconds))
     with pytest.MonkeyPatch.context() as patch:
         for module in (
             backfill.run,
@@ -572,7 +592,7 @@ def patched(world: Callable[[], World]) -> Iterator[None]:
             stream_backup.archive.slices,
             stream_backup.capture.failures,
         ):
-            patch.setattr(module, "ThreadPoolExecutor", lambda *_, **__: Inline(world().random))
+            patch.setattr(module, "ThreadPoolExecutor", lambda *_, **__: world().pool())
         yield
 
 

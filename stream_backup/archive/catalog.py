@@ -11,23 +11,27 @@ mappings/UUID-BUCKET the same, since its failed batches are kept in another buck
 holes/ID             a failed batch that was seen in the failures bucket
 closed-holes/ID      a failed batch that was redriven or given up
 redrives/NAME        failed batches that were redriven
+repairs/NAME         a comparison with the table that wrote what the archive had wrong
 late/HOUR/SECONDS    versions written in this hour may be this late; the name says it all
 follow/LABEL         how far `follow` has read (overwritten)
 witness/LABEL        how far the watcher saw the stream being read (overwritten)
 retention/DAYS       for how long the bucket kept superseded versions, and when it did last
 ordered/BEGAN        a pass that put the versions of every item in order
 walks/KIND           how far a walk through the items has come, UNDER_WAY or ENDED (overwritten)
+drills/NAME          a drill: what was restored, how it was compared, and the result
+checks/KIND          how far checks have come that look at a part each time (overwritten)
 attempts/enable      why the table could not be enabled, if it could not (overwritten)
 tables/LABEL         the table's description, for each stream's life of the table
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Mapping as Object
 from typing import Any, TypeVar
 
 from stream_backup.archive.announce import announced, record_of
 from stream_backup.archive.checkpoints import Checkpoints
 from stream_backup.core.coverage import Stretch, stretches
+from stream_backup.core.drill import DrillRecord
 from stream_backup.core.item import digest
 from stream_backup.core.moment import iso
 from stream_backup.core.order import Ordered
@@ -43,6 +47,7 @@ from stream_backup.core.records import (
     Stream,
     TableDescription,
 )
+from stream_backup.core.repair import Repair
 from stream_backup.core.retention import Retention
 from stream_backup.core.time_rule import Lateness
 from stream_backup.core.witness import Evidence, read_to_end
@@ -118,6 +123,14 @@ class Catalog(Checkpoints):
     def write_redrive(self, redrive: RedriveRecord) -> None:
         """Records a redrive."""
         self._archive.meta.write(f"redrives/{redrive.name}", redrive.record())
+
+    def repairs(self) -> list[Repair]:
+        """Returns every repair."""
+        return self._records("repairs", Repair.of)
+
+    def write_repair(self, repair: Repair) -> None:
+        """Records a repair."""
+        self._archive.meta.write(f"repairs/{repair.name}", repair.record())
 
     def open_holes(self) -> list[HoleRecord]:
         """Returns the failed batches that were seen and neither redriven nor given up. Closed ones
@@ -201,6 +214,21 @@ class Catalog(Checkpoints):
     def write_pass(self, ordered: Ordered) -> None:
         """Records a pass."""
         self._archive.meta.write(f"ordered/{iso(ordered.began)}", ordered.record())
+
+    def drills(self) -> list[DrillRecord]:
+        """Returns every drill, in order of time."""
+        return sorted(self._records("drills", DrillRecord.of), key=lambda each: each.began)
+
+    def drills_back(self) -> Iterator[DrillRecord]:
+        """Yields the drills of the table, the newest first. Each is read when it is asked for, so
+        whoever wants the last ones does not read all of them."""
+        for name in sorted(self._archive.meta.names("drills"), reverse=True):
+            if found := self._archive.meta.one(f"drills/{name}", DrillRecord.of):
+                yield found
+
+    def write_drill(self, drill: DrillRecord) -> None:
+        """Records a drill."""
+        self._archive.meta.write(f"drills/{drill.name}", drill.record())
 
     def description(self, label: str | None = None) -> TableDescription | None:
         """Returns the table as it was described while the stream of this label was on; without a

@@ -1,10 +1,12 @@
 """The records under `meta/` that are overwritten as work proceeds: how far a reader, a backfill,
-the watcher and a walk have come."""
+the watcher, a walk and the checks have come."""
 
 from typing import TYPE_CHECKING
 
 from stream_backup.core.checkpoints import FollowCheckpoint, SegmentCheckpoint
+from stream_backup.core.checks import CheckKind, CheckRound
 from stream_backup.core.order import Walk
+from stream_backup.core.records import Stream
 from stream_backup.core.witness import Witness
 
 if TYPE_CHECKING:
@@ -26,6 +28,16 @@ class Checkpoints:
     def write_follow_checkpoint(self, label: str, checkpoint: FollowCheckpoint) -> None:
         """Stores how far `follow` has read the stream of this label."""
         self._archive.meta.write(f"follow/{label}", checkpoint.record())
+
+    def last_read(self, stream: Stream) -> Witness | None:
+        """Returns how far a stream had been read when the watcher last looked: before its first
+        look, how far `follow` had come if a function took over from it, else None."""
+        if found := self.witness(stream.label):
+            return found
+        kept = self.follow_checkpoint(stream.label)
+        if kept is None:
+            return None
+        return Witness(stream.label, max(kept.caught_up, stream.recorded), kept.beat)
 
     def segment_checkpoints(self, run: str) -> dict[int, SegmentCheckpoint]:
         """Returns, by number, how far the segments of a backfill have been scanned."""
@@ -54,3 +66,11 @@ class Checkpoints:
     def write_walk(self, kind: str, walk: Walk) -> None:
         """Records how far a walk has come."""
         self._archive.meta.write(f"walks/{kind}", walk.record())
+
+    def check_round(self, kind: CheckKind) -> CheckRound | None:
+        """Returns how far the checks of this kind have come, None when none looked at a part."""
+        return self._archive.meta.one(f"checks/{kind}", CheckRound.of)
+
+    def write_check_round(self, kind: CheckKind, found: CheckRound) -> None:
+        """Records how far the checks of this kind have come."""
+        self._archive.meta.write(f"checks/{kind}", found.record())

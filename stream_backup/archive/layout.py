@@ -108,11 +108,16 @@ class Archive:
         return True
 
     def histories(
-        self, shard: str = "", *, after: str = "", markers: bool = False
+        self,
+        shard: str = "",
+        *,
+        after: str = "",
+        markers: bool = False,
+        strangers: Callable[[History], None] = lambda _: None,
     ) -> Iterator[History]:
         """Yields the histories whose name begins with `shard`, in order of name, from the one that
-        follows the name `after`. Other objects under the prefix are skipped, and so are delete
-        markers unless `markers`."""
+        follows the name `after`. Other objects under the prefix are skipped; `strangers` receives
+        those of a shard. Delete markers are skipped unless `markers`."""
         path_after = self.root + after if after else ""
         versions = self.store.versions(self.root + shard, after=path_after, markers=markers)
         for path, group in groupby(versions, attrgetter("path")):
@@ -121,6 +126,8 @@ class Archive:
                 yield History(name, tuple(sorted(group, key=attrgetter("written"), reverse=True)))
             elif name.startswith("meta/") and not shard:
                 return
+            elif shard:
+                strangers(History(name, tuple(group)))
 
     def history(self, key: dict[str, Any]) -> History:
         """Returns the history of the item with this key, without versions when the archive has
@@ -157,11 +164,24 @@ class Archive:
             _stamp(version.path, self.store.stat(version.path, version.version_id)), version
         )
 
+    def current(self, name: str) -> "Top | None":
+        """Returns the current version of the item under `name`, None when there is none or when it
+        is a delete marker. Raises ArchiveError when it has no valid stamp."""
+        found = self.store.current(self.root + name)
+        return Top(_stamp(self.root + name, found.metadata), found.etag) if found else None
+
     def current_stamp(self, name: str) -> Stamp | None:
-        """Returns the stamp of the current version of the item under `name`, None when there is
-        none or when it is a delete marker. Raises ArchiveError when it has no valid stamp."""
-        current = self.store.current(self.root + name)
-        return _stamp(self.root + name, current.metadata) if current else None
+        """Returns the stamp of the current version, like `current`."""
+        found = self.current(name)
+        return found.stamp if found else None
+
+    def put_on(self, change: Change, looked: "Top | None") -> bool:
+        """Writes a change if the current version of its item is still the one that was looked at.
+        Returns whether it was written."""
+        row, at, put = self.object_of(change), change.stamp.at, self.announcer.put
+        if looked is None:
+            return put(at, self.store.create, *row)
+        return put(at, self.store.replace, *row, looked.etag)
 
     def reassert(self, name: str, lateness: Lateness = _WIDE) -> bool:
         """Makes the highest-ranked version of the item under `name` the current version, by writing
@@ -207,6 +227,13 @@ class Loaded(NamedTuple):
     version: Version
     payload: bytes
     metadata: Mapping[str, str]
+
+
+class Top(NamedTuple):
+    """The stamp and the ETag of an item's current version."""
+
+    stamp: Stamp
+    etag: str
 
 
 class Stat(NamedTuple):

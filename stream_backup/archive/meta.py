@@ -76,6 +76,17 @@ class Meta:
         except (TypeError, ValueError) as error:
             raise foreign(f"{self._start}{name}.json", error) from error
 
+    def every(self) -> Iterator[tuple[str, tuple[Version, ...]]]:
+        """Yields each object under `meta/` with its versions, the newest written first, delete
+        markers among them."""
+        listed = self._store.versions(self._start, markers=True)
+        for path, group in groupby(listed, attrgetter("path")):
+            yield path[len(self._start) :].removesuffix(".json"), tuple(group)
+
+    def load(self, name: str, version: Version, of: Callable[[dict[str, Any]], Found]) -> Found:
+        """Returns one version of the record in `meta/NAME.json` as `of` reads it."""
+        return self.parse(name, of, self._read(version))
+
     def hidden(self) -> Iterator[tuple[str, int]]:
         """Yields the names of the objects under a delete marker, and when the first marker on top
         of each was written. Readers find them, but a rule for superseded versions removes them."""

@@ -44,4 +44,4 @@ class Reading:
             return self._archive.decode(found)
         if found is None:
             return None
-        return None if found.stamp.kind == "remove" else self._archive.read(found.version)
+        return None if found.stamp.removes else self._archive.read(found.version)

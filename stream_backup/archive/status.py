@@ -7,7 +7,7 @@ under the name of a deleted one, the archive answers as it did before that table
 that the restore can be resumed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
@@ -18,6 +18,7 @@ from stream_backup.core.coverage import Coverage, Epoch, Hole, Stretch, epochs, 
 from stream_backup.core.moment import from_iso
 from stream_backup.core.order import Walk, disorders
 from stream_backup.core.records import End, Live, Outage, Run, Stream
+from stream_backup.core.repair import Repair, standing
 from stream_backup.core.retention import ALL, Bound
 from stream_backup.core.time_rule import NEVER, Lateness, first_stamp, latest_stamp, seen_on
 from stream_backup.core.witness import Evidence, latest_read
@@ -46,6 +47,7 @@ class Status:
     lateness: Lateness = Lateness()  # noqa: RUF009 - it is frozen
     walks: Mapping[str, Walk] = field(default_factory=dict)
     ends: Mapping[str, End] = field(default_factory=dict)
+    repairs: Sequence[Repair] = ()
 
     @property
     def stream(self) -> Stream | None:
@@ -66,7 +68,12 @@ class Status:
     def coverage_after(self, outages: Iterable[Outage]) -> Coverage:
         """The coverage that is left once these outages are on record too."""
         pieces = stretches(self.streams, self.ends, [*self.outages, *outages])
-        return replace(self.coverage, epochs=tuple(epochs(pieces, self.runs)))
+        return replace(self.coverage, epochs=tuple(epochs(pieces, self.runs, self.standing)))
+
+    @property
+    def standing(self) -> list[Repair]:
+        """The repairs that count."""
+        return standing(self.repairs, self.lateness.announced)
 
     @property
     def floor_now(self) -> int:
@@ -128,11 +135,15 @@ def status_of(
     # After everything that says what is covered: what was counted as written was announced before.
     redrives = catalog.redrives()
     lateness = catalog.lateness(now, redrives)
-    found = tuple(epochs(pieces, runs))
+    repairs = catalog.repairs()
+    found = tuple(epochs(pieces, runs, standing(repairs, lateness.announced)))
     causes = (runs, redrives, lateness.announced)
-    wrong = disorders(found, streams, *causes, passes, walks.values())
-    coverage = Coverage(found, witness, tuple(holes), kept, tuple(wrong))
-    return Status(coverage, streams, runs, outages, pieces, checkpoint, now, lateness, walks, ends)
+    wrong = disorders(found, streams, *causes, passes, walks.values(), repairs)
+    being_read = newest.label if newest and newest.label not in ends else ""
+    coverage = Coverage(found, witness, tuple(holes), kept, tuple(wrong), being_read)
+    return Status(
+        coverage, streams, runs, outages, pieces, checkpoint, now, lateness, walks, ends, repairs
+    )
 
 
 def unrecorded_end(archive: Archive, stream: Stream, live: Live, now: int) -> End:
@@ -159,6 +170,7 @@ def last_moment(archive: Archive, stream: Stream, before: int) -> int:
         if latest_stamp(version) < best:
             break
         found: Stat = archive.stat(version)
-        if found.stamp.sequence and stream.floor <= found.stamp.at < before:
+        possible = found.stamp.at <= latest_stamp(version)  # a false stamp proves nothing
+        if found.stamp.sequence and possible and stream.floor <= found.stamp.at < before:
             best = max(best, found.stamp.at - 1)
     return best

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from stream_backup.aws.capacity import NEW_READ
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.encryption import specification
+from stream_backup.aws.errors import may_have_been_written
 from stream_backup.aws.table import wait_until_active
 from stream_backup.core.records import TableDescription
 from stream_backup.errors import UsageError
@@ -108,18 +111,27 @@ def restore_settings(dynamodb: DynamoDB, name: str, description: TableDescriptio
     AWS refuses the latter for a while after a table was created
     (ContinuousBackupsUnavailableException), which counts as busy."""
     ttl = description.time_to_live
-    answer = dynamodb.call("describe_time_to_live", {"TableName": name}).data
-    status = answer["TimeToLiveDescription"].get("TimeToLiveStatus")
-    if ttl.get("TimeToLiveStatus") in _ON and status not in _ON:
+    if ttl.get("TimeToLiveStatus") in _ON and not _expires(dynamodb, name):
         setting = {"Enabled": True, "AttributeName": ttl["AttributeName"]}
         request: dict[str, Any] = {"TableName": name, "TimeToLiveSpecification": setting}
-        dynamodb.call("update_time_to_live", request)
+        try:
+            dynamodb.call("update_time_to_live", request)
+        except ClientError as error:
+            # AWS refuses to do it twice, and the first answer may have been lost.
+            if not may_have_been_written(error) or not _expires(dynamodb, name):
+                raise
     if description.point_in_time_recovery:
         recovery: dict[str, Any] = {"PointInTimeRecoveryEnabled": True}
         if description.recovery_days:
             recovery["RecoveryPeriodInDays"] = description.recovery_days
         request = {"TableName": name, "PointInTimeRecoverySpecification": recovery}
         dynamodb.call("update_continuous_backups", request)
+
+
+def _expires(dynamodb: DynamoDB, name: str) -> bool:
+    """Whether the table's time to live is on."""
+    answer = dynamodb.call("describe_time_to_live", {"TableName": name}).data
+    return answer["TimeToLiveDescription"].get("TimeToLiveStatus") in _ON
 
 
 def _index(index: dict[str, Any]) -> dict[str, Any]:

@@ -63,6 +63,7 @@ _BUSY = {
 calls a second, and that of tables is a number of changes under way. The point-in-time recovery of a
 table that was just created cannot be changed for a while."""
 
+_SERVER_ERROR = 500
 _STATUS = {408, 429, 500, 502, 503, 504}
 _ANSWER = re.compile(r"status code: (\d+)")
 _STATUS_LINE = re.compile(r"status code: (\d+[\w ]*)")
@@ -108,6 +109,13 @@ def reason_of(error: BaseException) -> str:
 def is_denied(error: BaseException) -> bool:
     """Whether AWS refused a call because the caller has no permission for it."""
     return isinstance(error, aws.ClientError) and error.response["Error"]["Code"] in _DENIED
+
+
+def may_have_been_written(error: aws.ClientError) -> bool:
+    """Returns whether a request that failed may have been executed: AWS failed, or the request was
+    sent more than once, so that it may have failed against its own success."""
+    found = error.response.get("ResponseMetadata", {})
+    return bool(found.get("RetryAttempts")) or found.get("HTTPStatusCode", 0) >= _SERVER_ERROR
 
 
 def translate(error: BaseException) -> StreamBackupError | None:

@@ -12,7 +12,14 @@ from stream_backup.aws.errors import translate
 from stream_backup.aws.lifecycle import lifecycle_of
 from stream_backup.aws.stack import Stack
 from stream_backup.aws.table import RESTORED, RESTORING, require, tags_of
-from stream_backup.capture.mapping import attach, find, has_filter, require_announcing, wait
+from stream_backup.capture.mapping import (
+    PATIENCE,
+    attach,
+    find,
+    has_filter,
+    require_announcing,
+    wait,
+)
 from stream_backup.capture.state import keep_holes
 from stream_backup.capture.stream import REPLACED, switch_on
 from stream_backup.capture.unread import record_unread
@@ -159,7 +166,9 @@ class Enabler:
         found = find(self.client, function, stream.arn)
         filtered = has_filter(found)
         if filtered:
-            self._record_filter(catalog, stream, found, now)
+            # It skips records until the mapping is enabled again. If this run is killed meanwhile,
+            # the next one finds no filter.
+            self._record_filter(catalog, stream, found, now + PATIENCE)
         mapping = attach(self.client, function, stream, found, self.stack, now)
         if stream.label not in {each.stream for each in recorded}:
             record_unread(catalog, stream, now)
@@ -169,17 +178,16 @@ class Enabler:
             catalog.write_mapping(mapping)
         wait(self.client, mapping, table)
         if filtered:
-            # It skipped records until the mapping was enabled again.
             self._record_filter(catalog, stream, found, require(self.connection.dynamodb, table)[1])
         return mapping, filtered
 
     def _record_filter(
-        self, catalog: Catalog, stream: Stream, found: dict[str, Any] | None, now: int
+        self, catalog: Catalog, stream: Stream, found: dict[str, Any] | None, until: int
     ) -> None:
-        """Records the changes that a filter may have skipped: nobody knows since when it was set,
-        but `enable` sets none."""
+        """Records the changes that a filter may have skipped up to `until`: nobody knows since when
+        it was set, but `enable` sets none."""
         uuid = (found or {}).get("UUID")
         made = [each.recorded for each in catalog.mappings() if each.uuid == uuid]
         since = min(made, default=stream.recorded)
         reason = "the event source mapping had a filter, which skips changes"
-        catalog.write_outage(Outage(stream.label, since, now, reason))
+        catalog.write_outage(Outage(stream.label, since, until, reason))

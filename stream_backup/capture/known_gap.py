@@ -12,9 +12,9 @@ from typing import Any
 
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.status import Status
-from stream_backup.core.coverage import Span, without
 from stream_backup.core.moment import iso
 from stream_backup.core.records import Outage
+from stream_backup.core.spans import Span, without
 from stream_backup.core.time_rule import FOREVER
 from stream_backup.errors import UsageError
 

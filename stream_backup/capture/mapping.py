@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from stream_backup.aws.errors import may_have_been_written
 from stream_backup.aws.stack import Stack
 from stream_backup.capture.batch import ANNOUNCES
 from stream_backup.core.records import Mapping, Stream
@@ -74,16 +75,31 @@ def attach(
     """
     made = found
     if made is None:
-        source = {"EventSourceArn": stream.arn, "StartingPosition": "TRIM_HORIZON"}
-        with _function_named(function):
-            made = client.create_event_source_mapping(
-                FunctionName=function, **source, **_settings(stack)
-            )
+        made = _create(client, function, stream.arn, stack)
     elif change := _change(made, stack):
         change = {"FunctionName": function, "Enabled": True, **change}
-        made = client.update_event_source_mapping(UUID=made["UUID"], **change)
+        try:
+            made = client.update_event_source_mapping(UUID=made["UUID"], **change)
+        except ClientError as error:
+            if not _is_under_way(error):
+                raise
     failures = _bucket(made) or (stack.failures if stack else None)
     return Mapping(str(made["UUID"]), stream.label, function, failures, now)
+
+
+def _create(client: Any, function: str, arn: str, stack: Stack | None) -> Any:
+    source = {"EventSourceArn": arn, "StartingPosition": "TRIM_HORIZON"}
+    with _function_named(function):
+        try:
+            return client.create_event_source_mapping(
+                FunctionName=function, **source, **_settings(stack)
+            )
+        except ClientError as error:
+            # It exists, perhaps because the answer to the first attempt was lost.
+            exists = error.response["Error"]["Code"] == "ResourceConflictException"
+            if exists and (made := find(client, function, arn)):
+                return made
+            raise
 
 
 @contextmanager
@@ -150,8 +166,16 @@ def remove(client: Any, uuid: str) -> bool:
     except ClientError as error:
         if error.response["Error"]["Code"] == "ResourceNotFoundException":
             return False
-        raise
+        if not _is_under_way(error):
+            raise
     return True
+
+
+def _is_under_way(error: ClientError) -> bool:
+    """Whether Lambda refuses a change because an attempt whose answer was lost is making it (AWS
+    Lambda API Reference, "UpdateEventSourceMapping", ResourceInUseException)."""
+    in_use = error.response["Error"]["Code"] == "ResourceInUseException"
+    return in_use and may_have_been_written(error)
 
 
 def _no_function(function: str) -> UsageError:

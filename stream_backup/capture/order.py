@@ -8,7 +8,6 @@ walk can stop after any item, and the next one goes on from the record of it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from threading import Event, Lock
 
 from stream_backup.archive.catalog import Catalog
@@ -16,13 +15,13 @@ from stream_backup.archive.layout import Archive, History, Stat
 from stream_backup.archive.slices import SLICES, run_slices
 from stream_backup.archive.status import Status
 from stream_backup.archive.store import ConflictError
+from stream_backup.capture.disorder import doubt, marked, not_on_top, without_markers
 from stream_backup.core.announcement import missing
-from stream_backup.core.as_of import item_at
 from stream_backup.core.order import ENDED, UNDER_WAY, Disorder, Ordered, Walk
 from stream_backup.core.records import Outage
 from stream_backup.core.retention import DAY, UNKNOWN, Bound
 from stream_backup.core.stamp import Stamp
-from stream_backup.core.time_rule import FOREVER, NEVER, superseded_from
+from stream_backup.core.time_rule import superseded_from
 from stream_backup.core.version import Version
 from stream_backup.errors import ArchiveError
 
@@ -91,13 +90,13 @@ class Walker:
         return None
 
     def _look(self, history: History) -> None:
-        versions = tuple(each for each in history.versions if not each.marker)
+        versions = without_markers(history)
         if not versions:
             return
         try:
-            hidden = self._find_markers(history, versions[0])
+            hidden = self._find_markers(history)
             if not hidden and len(versions) > 1 and self._may_cover(versions):
-                self._put_in_order(history, versions)
+                self._put_in_order(history)
             elif versions[0].written >= self._last and self._may_sample():
                 self._stat(versions[0])
         except ArchiveError:
@@ -106,33 +105,21 @@ class Walker:
     def _may_cover(self, versions: Sequence[Version]) -> bool:
         return versions[0].written >= self._walk.since
 
-    def _put_in_order(self, history: History, versions: Sequence[Version]) -> None:
+    def _put_in_order(self, history: History) -> None:
         wide = self.status.lateness
-        best = item_at(versions, FOREVER, NEVER, self._stat, wide)
-        if best is None:
-            return  # The listing proves that the last version is the newest.
-        marked = history.versions[0].marker  # a tombstone, which a rule expires
-        same_time = not marked and versions[1].written >= versions[0].written - 1
-        if best.version.version_id != versions[0].version_id or same_time:
+        if not_on_top(history, self._stat, wide):
             try:
                 if self.archive.reassert(history.name, wide):
                     self._count("reordered")
             except ConflictError:
                 pass  # Somebody is writing the item, and what is written last is newer.
 
-    def _find_markers(self, history: History, newest: Version) -> bool:
-        """Notes delete markers above a row: not above a tombstone, which a lifecycle rule may
-        expire. Returns whether the item is hidden by one."""
-        above: Version | None = None
+    def _find_markers(self, history: History) -> bool:
+        """Notes delete markers above a row. Returns whether the item is hidden by one."""
         hidden = False
-        for entry, below in pairwise(history.versions):
-            if entry.marker and not below.marker and below.size:
-                if above:
-                    self._note_marker(entry.written, above.written)
-                elif self.archive.stat(newest).stamp.kind != "remove":
-                    hidden = True
-                    self._note_marker(entry.written, None, history.name)
-            above = above if entry.marker else entry
+        for since, until in marked(history, self.archive.stat):
+            hidden |= until is None
+            self._note_marker(since, until, "" if until else history.name)
         return hidden
 
     def _note_marker(self, since: int, until: int | None, name: str = "") -> None:
@@ -160,15 +147,11 @@ class Walker:
 
     def _check(self, version: Version, stamp: Stamp) -> None:
         """Reports a version that contradicts what its writer announced, and announces it now."""
-        streams = [each for each in self.status.streams if each.floor <= stamp.at]
-        if not streams or not streams[-1].announces:
-            return
-        lateness = self.status.lateness.of_stream(announces=True)
-        if not stamp.announced:
-            self._count("unannounced")
-        elif lateness.contradicts(version, stamp.at):
+        found = doubt(self.status, version, stamp)
+        if found == "late":
             Catalog(self.archive).announce(*missing(version, stamp.at))
-            self._count("late")
+        if found:
+            self._count(found)
 
     def _count(self, kind: str) -> None:
         with self._lock:

@@ -9,7 +9,8 @@ from botocore.exceptions import ClientError
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.status import last_moment, unrecorded_end
-from stream_backup.aws.dynamodb import Answer, DynamoDB
+from stream_backup.aws.dynamodb import DynamoDB
+from stream_backup.aws.errors import may_have_been_written
 from stream_backup.aws.table import describe, require
 from stream_backup.capture.unread import record_unread
 from stream_backup.core.change import VIEWS
@@ -107,11 +108,17 @@ def _place(arn: str) -> tuple[str, str] | None:
     return (parts[3], parts[4]) if len(parts) > 5 and parts[2] == "dynamodb" else None
 
 
-def _update(dynamodb: DynamoDB, table: str, specification: dict[str, Any]) -> Answer:
+def _update(dynamodb: DynamoDB, table: str, specification: dict[str, Any]) -> None:
+    """Switches the stream. AWS refuses to do that twice, so after an answer that was lost, the
+    table shows whether it was done."""
     request = {"TableName": table, "StreamSpecification": specification}
     try:
-        return dynamodb.call("update_table", request)
+        dynamodb.call("update_table", request)
     except ClientError as error:
+        if may_have_been_written(error):
+            is_on = require(dynamodb, table)[0].label is not None
+            if is_on == specification["StreamEnabled"]:
+                return
         busy = _BUSY.get(error.response["Error"]["Code"])
         if busy is None:
             raise

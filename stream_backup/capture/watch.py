@@ -98,7 +98,7 @@ def watch(connection: Connection, table: str) -> Watched | None:
     for stream in streams:
         if stream.label not in state.evidence:
             continue
-        evidence, before = state.evidence[stream.label], catalog.witness(stream.label)
+        evidence, before = state.evidence[stream.label], catalog.last_read(stream)
         witness, outage = watched(stream, evidence, before, ends.get(stream.label))
         if outage:
             outages.append(outage)

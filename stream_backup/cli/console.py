@@ -72,10 +72,15 @@ def unicode() -> bool:
     return (out.encoding or "").lower().startswith("utf")
 
 
+def json_text(value: Any) -> str:
+    """Returns a value as JSON in which characters that a terminal would obey are escaped, which
+    does not change the value."""
+    return visible_lines(json.dumps(value, indent=2, ensure_ascii=False))
+
+
 def data(value: Any) -> None:
-    """Prints a value for programs, as JSON on stdout. Characters that a terminal would obey are
-    escaped, which does not change the value."""
-    click.echo(visible_lines(json.dumps(value, indent=2, ensure_ascii=False)))
+    """Prints a value for programs, as `json_text` on stdout."""
+    click.echo(json_text(value))
 
 
 def data_line(value: Any) -> None:

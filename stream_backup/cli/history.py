@@ -54,11 +54,12 @@ def history(
 def _show(event: Event) -> None:
     stamp = event.stamp
     by = f" by {stamp.by}" if stamp.by else ""
-    until = f" (seen until {iso(stamp.seen)})" if stamp.kind == "scan" else ""
-    show(f"{iso(stamp.at)}  {stamp.kind}{by}{until}")
+    until = "" if stamp.streamed else f" (seen until {iso(stamp.seen)})"
+    kind = "found missing, removed at an unknown time" if stamp.kind == "missing" else stamp.kind
+    show(f"{iso(stamp.at)}  {kind}{by}{until}")
     if event.gap:
         show("    (a change before this one is not in the archive)")
-    if stamp.kind != "remove":
+    if not stamp.removes:
         for path, old, new in event.changed:
             show(f"    {path}: {f'{_short(old)} → ' if old else ''}{_short(new)}")
 

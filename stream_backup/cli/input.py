@@ -93,12 +93,26 @@ def _why_not(text: str) -> str:
 
 
 def parse_every(text: str) -> int:
-    """Returns the length of an interval that was typed as `30s`, `5m`, `1h` or `1d`, in seconds.
-    Raises UsageError."""
+    """Returns the length of an interval in seconds, like `parse_duration`."""
+    return parse_duration(text, "an interval")
+
+
+def parse_duration(text: str, what: str = "a duration") -> int:
+    """Returns the number of seconds that was typed as `30s`, `10m`, `2h` or `1d`. Raises
+    UsageError."""
     found = re.fullmatch(r"([1-9][0-9]{0,6})\s*([smhdw])", text.strip())
     if found is None:
-        raise UsageError(f"{text!r} is not an interval.", "Write it like 30s, 5m, 1h or 1d.")
+        raise UsageError(f"{text!r} is not {what}.", "Write it like 30s, 5m, 1h or 1d.")
     return int(found[1]) * _LENGTHS[found[2]]
+
+
+def parse_share(text: str) -> float:
+    """Returns a share that was typed as `5%` or `0.05`, above 0 and up to 1. Raises UsageError."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(%?)", text.strip())
+    share = float(found[1]) / (100 if found[2] else 1) if found else 0.0
+    if not 0 < share <= 1:
+        raise UsageError(f"{text!r} is not a share.", "Write it like 5% or 0.05.")
+    return share
 
 
 def parse_key(text: str, schema: KeySchema) -> Item:

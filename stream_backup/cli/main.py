@@ -11,10 +11,12 @@ import click
 
 from stream_backup.aws.errors import translate
 from stream_backup.cli.backfill import backfill
+from stream_backup.cli.check import check
 from stream_backup.cli.console import say
 from stream_backup.cli.demo import demo
 from stream_backup.cli.diff import diff
 from stream_backup.cli.disable import disable
+from stream_backup.cli.drill import drill
 from stream_backup.cli.enable import enable
 from stream_backup.cli.estimate import estimate
 from stream_backup.cli.follow import follow
@@ -73,6 +75,8 @@ for command in (
     undo,
     status,
     verify,
+    drill,
+    check,
     redrive,
     outage,
 ):

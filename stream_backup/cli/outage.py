@@ -11,8 +11,8 @@ from stream_backup.cli.console import data, say
 from stream_backup.cli.input import parse_when
 from stream_backup.cli.options import as_json, connected, table_argument
 from stream_backup.cli.questions import confirm
-from stream_backup.core.coverage import spoken
 from stream_backup.core.moment import iso
+from stream_backup.core.spans import spoken
 from stream_backup.errors import UsageError
 
 

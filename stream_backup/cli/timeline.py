@@ -114,7 +114,7 @@ def timeline(
         point.moment,
         finest if length % finest == 0 else 1,
         floor,
-        state.status.runs,
+        [*state.status.runs, *state.status.repairs],
         point.lateness,
     )
     requests = connection.store.requests

@@ -40,9 +40,9 @@ def announce(state: State) -> None:
     say(f"{why} The comparison uses the versions that exist.")
 
 
-def report(found: Verified, *, as_json: bool) -> None:
+def report(found: Verified, *, as_json: bool, repair: dict[str, Any] | None = None) -> None:
     """Prints the counts, and some keys of each kind that is not equal; as JSON on stdout with
-    `as_json`."""
+    `as_json`, with what a `repair` did."""
     findings, table, requests = found.findings, found.state.table, found.requests
     counts = {kind: findings.counts[kind] for kind in ("equal", *NAMED)}
     order = sorted(findings.examples, key=lambda each: (NAMED.index(each.kind), each.key))
@@ -50,7 +50,8 @@ def report(found: Verified, *, as_json: bool) -> None:
         examples = [_record(example) for example in order]
         told = {"table": table, "covered": found.covered, **counts, "examples": examples}
         told |= {"unseen": list(found.state.unseen)}
-        data(told | {"versions_listed": findings.versions, "requests": requests})
+        told |= {"versions_listed": findings.versions, "requests": requests}
+        data(told if repair is None else told | {"repair": repair})
         return
     for example in order:
         reason = f" ({example.reason})" if example.kind == "late" else ""
@@ -94,11 +95,12 @@ def _hint(found: Verified) -> str:
         return f"{waiting}. Write them to the archive: stream-backup redrive {table}"
     if _unread(found.state) and (status.lag or 0) > FRESH:
         return f"Read its stream first: stream-backup follow {table} --once; then verify again."
-    if findings.counts["missing"] == findings.wrong:
-        return f"A backfill writes the missing rows: stream-backup backfill {table}"
     known = (each.key for each in findings.examples if each.key and each.kind != "busy")
     key = next(known, "KEY")
-    return f"To see the history of one of them, run: stream-backup history {table} '{key}'"
+    history = f"To see the history of one of them, run: stream-backup history {table} '{key}'"
+    if findings.counts["unreadable"]:
+        return history
+    return f"{history}. To write what is wrong, run: stream-backup verify {table} --repair"
 
 
 def _unread(state: State) -> bool:

@@ -55,6 +55,12 @@ def hours_of_put(now: float) -> range:
     return hours_of(now, now + BUDGET)
 
 
+def written_by(moment: int) -> int:
+    """Returns a second of AWS's clock from which on no version stamped at or before `moment` is
+    written, unless it was announced."""
+    return moment + NORMAL + 2 * SKEW + 1
+
+
 def took_too_long(began: float, ended: float) -> bool:
     """Returns whether a PUT took longer than it was announced for."""
     return ended - began > BUDGET

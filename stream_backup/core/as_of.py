@@ -13,9 +13,9 @@ from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from stream_backup.core.stamp import Stamp
-from stream_backup.core.time_rule import Lateness, latest_stamp
+from stream_backup.core.time_rule import Lateness, is_ahead, latest_stamp
 from stream_backup.core.version import Version
-from stream_backup.errors import LatenessError
+from stream_backup.errors import LatenessError, StampError
 
 _WIDE = Lateness()
 
@@ -49,7 +49,7 @@ def item_at(
 
     Raises LatenessError when a version that was read is later than its writer announced, or when
     its writer does not announce although its stream says so. Others like it may have been passed
-    over.
+    over. Raises StampError when a version counts that is stamped later than it was written.
     """
     best: Read | None = None
     newest_first = sorted(versions, key=attrgetter("written"), reverse=True)
@@ -66,6 +66,8 @@ def item_at(
         if floor <= found.stamp.at:
             require_announced(version, found.stamp, lateness)
         counts = floor <= found.stamp.at and found.stamp.seen <= moment
+        if counts and is_ahead(version, found.stamp.at):
+            raise from_the_future(version, found.stamp)
         if counts and (best is None or found.stamp.rank > best.stamp.rank):
             best = found
     return best
@@ -79,6 +81,16 @@ def _surely_removed(
     earliest = lateness.surely_earliest(version)
     counts = version.size == 0 and latest_stamp(version) <= moment and floor <= earliest
     return counts and (not older or latest_stamp(older[0]) < earliest)
+
+
+def from_the_future(version: Version, stamp: Stamp) -> StampError:
+    """Returns the error for a version that is stamped later than any clock of AWS said when S3
+    wrote it, so that no writer of this project wrote it."""
+    ahead = stamp.at - version.written
+    return StampError(
+        f"{version.path} (version {version.version_id}) is stamped {ahead:,} seconds after S3 wrote"
+        " it, so its stamp is false."
+    )
 
 
 def require_announced(version: Version, stamp: Stamp, lateness: Lateness) -> None:

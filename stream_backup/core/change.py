@@ -2,8 +2,8 @@
 creates changes, and everything that reads from it returns them.
 
 `Change.streamed` creates a change from a stream record and is the only code that depends on the
-structure of a record. `Change.scanned` creates one from a scanned item. `Change.stored` reads back
-what `metadata` and `payload` return.
+structure of a record. `Change.scanned` creates one from a scanned item, `Change.missing` from one
+that was not found. `Change.stored` reads back what `metadata` and `payload` return.
 """
 
 import json
@@ -88,10 +88,14 @@ class Change:
         is never before `earliest`, the floor of the epoch. Raises KeyError when the item has no
         key, and ValueError or TypeError when it is not in wire form.
         """
-        interval = scan_interval(asked, answered)
-        at = max(interval.at, earliest)
-        stamp = Stamp(at=at, sequence=0, seen=max(interval.seen, at), kind="scan")
+        stamp = _read("scan", asked, answered, earliest)
         return cls(key=schema.key_of(item), stamp=stamp, body=encode(item))
+
+    @classmethod
+    def missing(cls, key: Item, asked: int, answered: int, earliest: int) -> Self:
+        """Returns the change for an item that a consistent read did not find any more. The
+        arguments are those of `scanned`."""
+        return cls(key=key, stamp=_read("missing", asked, answered, earliest), body=None)
 
     @classmethod
     def stored(
@@ -104,7 +108,7 @@ class Change:
         contains its key but does not identify the key attributes.
         """
         stamp = Stamp.of(metadata)
-        if stamp.kind == "remove":
+        if stamp.removes:
             key = json.loads(metadata["key"]) if "key" in metadata else decode(payload)
             if not isinstance(key, dict):
                 raise ValueError("its key is not a JSON object")
@@ -139,6 +143,13 @@ def metadata_size(metadata: dict[str, str]) -> int:
     """Returns the size of user metadata in bytes. Each name is counted with its `x-amz-meta-`
     prefix, so the result is never less than the size that S3 computes."""
     return sum(len("x-amz-meta-") + len(name) + len(value) for name, value in metadata.items())
+
+
+def _read(kind: Kind, asked: int, answered: int, earliest: int) -> Stamp:
+    """The stamp of what a read of the table shows."""
+    interval = scan_interval(asked, answered)
+    at = max(interval.at, earliest)
+    return Stamp(at=at, sequence=0, seen=max(interval.seen, at), kind=kind)
 
 
 def _expired(identity: dict[str, Any]) -> bool:

@@ -3,16 +3,15 @@
 
 History is complete only while one stream of one table is read without a gap, and only from the end
 of the first complete backfill on: before that, an item without a version may still have existed.
-Each stream, and each stretch of a stream after an outage, can therefore have one epoch:
+Each stream, and each stretch after an outage, which a repair can begin too, has one epoch at most:
 
     floor   versions stamped before it do not count, so data of an earlier table with the same name
             is never restored
-    start   the earliest exact moment: the end of the first complete backfill
+    start   the earliest exact moment: the end of the first complete backfill or repair
     end     the latest exact moment; None while the stream is on and read
 
 Changes in a failed batch are a hole: from the first of them on, no moment of their epoch is exact
-until they are redriven. A moment in a hole, between two epochs, or outside every epoch is refused.
-This module reads no clock and no store.
+until they are redriven. A moment in a hole or outside every epoch is refused. No clock is read.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +22,9 @@ from typing import NamedTuple
 from stream_backup.core.moment import iso
 from stream_backup.core.order import Disorder
 from stream_backup.core.records import End, Outage, Run, Stream
+from stream_backup.core.repair import Repair
 from stream_backup.core.retention import ALL, Bound
+from stream_backup.core.spans import Span, spoken
 from stream_backup.errors import CoverageError
 
 OVERRIDE = "or pass --incomplete-ok to use the versions that exist; the result may not be exact."
@@ -50,44 +51,20 @@ class Epoch(NamedTuple):
     ended: str = ""
 
 
-class Span(NamedTuple):
-    """The moments from `first` to `last`, both included, in epoch seconds."""
-
-    first: int
-    last: int
-
-    def record(self) -> dict[str, str]:
-        """Returns the span as a JSON object."""
-        return {"from": iso(self.first), "to": iso(self.last)}
-
-
-def spoken(spans: Iterable[Span]) -> str:
-    """Returns spans in words, "" for none."""
-    return ", and ".join(f"from {iso(first)} to {iso(last)}" for first, last in spans)
-
-
-def without(spans: Iterable[Span], removed: Iterable[Span]) -> tuple[Span, ...]:
-    """Returns the moments of `spans` that are in none of `removed`, in order of time."""
-    left = sorted(spans)
-    for first, last in removed:
-        before = [Span(span.first, min(span.last, first - 1)) for span in left]
-        after = [Span(max(span.first, last + 1), span.last) for span in left]
-        left = sorted(span for span in (*before, *after) if span.first <= span.last)
-    return tuple(left)
-
-
 class Stretch(NamedTuple):
-    """A part of one stream without an outage. A complete backfill in it makes it an epoch.
-
-    `healed_from` is the second in which the previous outage ended, None at the beginning of the
-    stream. `end` is the last second of the stretch, None while the stream is on and read, and
-    `ended` one sentence about why it ended.
-    """
+    """A part of one stream without an outage. `lost` are the outages before it. `end` is the last
+    second of the stretch, None while the stream is on and read, and `ended` one sentence about why
+    it ended."""
 
     stream: Stream
-    healed_from: int | None
+    lost: tuple[Outage, ...]
     end: int | None
     ended: str = ""
+
+    @property
+    def healed_from(self) -> int | None:
+        """The second in which the last outage ended, None at the beginning of the stream."""
+        return max((each.until for each in self.lost), default=None)
 
 
 def stretches(
@@ -100,13 +77,13 @@ def stretches(
     found = []
     for stream, successor in zip_longest(ordered, ordered[1:]):
         bound = _end_of(stream, successor, ends.get(stream.label))
-        healed_from = None
+        before: tuple[Outage, ...] = ()
         for outage in sorted(outage for outage in outages if outage.stream == stream.label):
             lost = Bound(outage.since, f"Changes may have been lost: {outage.reason}.")
             closed = min([each for each in (bound, lost) if each], key=lambda each: each.moment)
-            found.append(Stretch(stream, healed_from, *closed))
-            healed_from = max(outage.until, healed_from or 0)
-        found.append(Stretch(stream, healed_from, *(bound or (None, ""))))
+            found.append(Stretch(stream, before, *closed))
+            before = (*before, outage)
+        found.append(Stretch(stream, before, *(bound or (None, ""))))
     return found
 
 
@@ -122,18 +99,21 @@ def _end_of(stream: Stream, successor: Stream | None, end: End | None) -> Bound 
     return bound
 
 
-def epochs(pieces: Iterable[Stretch], runs: Iterable[Run]) -> list[Epoch]:
-    """Returns the epochs in order of time. Each stretch is an epoch from the end of its first
-    complete backfill on; a stretch without a complete backfill has no epoch."""
-    complete = sorted((run for run in runs if run.complete), key=lambda run: run.answered)
+def epochs(
+    pieces: Iterable[Stretch], runs: Iterable[Run], repairs: Iterable[Repair] = ()
+) -> list[Epoch]:
+    """Returns the epochs in order of time: each stretch from the end of its first complete run or
+    repair on, if it has one. `repairs` are those that count."""
+    runs, repairs = list(runs), list(repairs)
     found = []
-    for stream, healed_from, end, ended in pieces:
-        since = max(stream.floor, healed_from or stream.floor)
-        for run in complete:
-            fits = run.stream == stream.label and run.floor >= since
-            if fits and (end is None or run.answered <= end):
-                floor = stream.floor if healed_from is None else run.floor
-                found.append(Epoch(stream.label, floor, run.answered, end, ended))
+    for piece in pieces:
+        label, since = piece.stream.label, max(piece.stream.floor, piece.healed_from or 0)
+        fit: list[Run | Repair] = [run for run in runs if run.complete and run.floor >= since]
+        fit += [each for each in repairs if piece.lost and each.heals(piece.lost)]
+        for first in sorted(fit, key=lambda each: each.answered):
+            if first.stream == label and (piece.end is None or first.answered <= piece.end):
+                floor = first.floor if piece.lost else piece.stream.floor
+                found.append(Epoch(label, floor, first.answered, piece.end, piece.ended))
                 break
     return found
 
@@ -141,16 +121,17 @@ def epochs(pieces: Iterable[Stretch], runs: Iterable[Run]) -> list[Epoch]:
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """The exact moments of one table: its epochs in order of time, less their holes, and less what
-    the bucket no longer keeps. `witness` is the last exact moment of an epoch that has no end yet:
-    the second up to which the stream has certainly been read. `kept` is the earliest moment of
-    which the bucket still has every version that was covered in order; `disorders` are when that
-    order may have been wrong."""
+    the bucket no longer keeps. `witness` is the second up to which the newest stream, `newest`, has
+    certainly been read: the last exact moment of an epoch that has no end yet, and no epoch of this
+    stream is exact for longer. `kept` is the earliest moment of which the bucket still has every
+    version that was covered in order; `disorders` are when that order may have been wrong."""
 
     epochs: tuple[Epoch, ...]
     witness: Bound
     holes: tuple[Hole, ...] = ()
     kept: Bound = ALL
     disorders: tuple[Disorder, ...] = ()
+    newest: str = ""
 
     @property
     def latest(self) -> int:
@@ -166,24 +147,27 @@ class Coverage:
 
     def start_of(self, epoch: Epoch) -> Bound:
         """Returns the first exact moment of an epoch, and why it is not earlier."""
-        backfilled = Bound(epoch.start, "The first complete backfill of this epoch ended then.")
+        begun = "The first complete backfill or repair of this epoch ended then."
         expired = [
             each.bound
             for each in self.disorders
             if (each.stream, each.floor) == (epoch.stream, epoch.floor)
             and self.kept.moment > each.since
         ]
-        return max([backfilled, self.kept, *expired], key=lambda bound: bound.moment)
+        first = Bound(epoch.start, begun)
+        return max([first, self.kept, *expired], key=lambda bound: bound.moment)
 
     def end_of(self, epoch: Epoch) -> Bound:
         """Returns the last exact moment of an epoch, and why it is not later. It is before the
         start of the epoch when no moment of it is exact."""
-        end = self.witness if epoch.end is None else Bound(epoch.end, epoch.ended)
+        ends = [] if epoch.end is None else [Bound(epoch.end, epoch.ended)]
+        if epoch.end is None or epoch.stream == self.newest:
+            ends.append(self.witness)
         holes = [
             Bound(hole.since - 1, f"A failed batch has changes from {iso(hole.since)} on.")
             for hole in self.holes_in(epoch)
         ]
-        return min([end, *holes], key=lambda bound: bound.moment)
+        return min([*ends, *holes], key=lambda bound: bound.moment)
 
     def holes_in(self, epoch: Epoch) -> list[Hole]:
         """Returns the holes that affect this epoch. Changes stamped before its floor do not count
@@ -243,7 +227,8 @@ class Coverage:
         holes = [each for epoch in self.epochs for each in self.holes_in(epoch)]
         if any(hole.since <= moment for hole in holes) and moment >= newest.start:
             return f"Run: stream-backup redrive {table}"
-        if newest.end is None and moment > self.latest:
+        behind = newest.end is None or (newest.stream == self.newest and moment <= newest.end)
+        if behind and moment > self.latest:
             return (
                 f"The stream has been read up to {iso(self.latest)}. Wait until the function has"
                 f" read further. Without a function, run: stream-backup follow {table} --once"

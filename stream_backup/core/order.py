@@ -2,7 +2,7 @@
 
 No restore depends on that order, but lifecycle rules do: a version is superseded when the next one
 is written, and the bucket keeps it for a number of days from then. A restore relies on more: that
-the version of a moment is superseded only after that moment. Three things break this:
+the version of a moment is superseded only after that moment. These things break this:
 
     an epoch begins       for a day, records stamped before its floor are still delivered, and cover
                           versions of the epoch
@@ -10,6 +10,7 @@ the version of a moment is superseded only after that moment. Three things break
     a backfill            replaces versions from before the floor by their content, and may cover a
                           newer version with the same content
     a redrive             writes old changes, and then the newest version of their items again
+    a repair              replaces what it looked at by its content, as a backfill does
 
 Each is a disorder. A pass over every item that began after it puts the newest version of each on
 top again. What was superseded meanwhile counts from when it was first covered, so once the bucket
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from stream_backup.core.moment import iso
 from stream_backup.core.record import Record
 from stream_backup.core.records import NO_STREAM, RedriveRecord, Run, Stream
+from stream_backup.core.repair import Repair
 from stream_backup.core.retention import DAY, Bound
 from stream_backup.core.time_rule import (
     FOREVER,
@@ -121,14 +123,20 @@ def disorders(
     announced: Mapping[int, int],
     passes: Sequence[Ordered],
     walks: Iterable[Walk] = (),
+    repairs: Sequence[Repair] = (),
 ) -> list[Disorder]:
     """Returns every disorder of these epochs. `announced` has the seconds announced by hour;
-    `walks` are what the watcher found."""
+    `walks` are what the watcher found; `repairs` are all that were begun."""
     known = {stream.label: stream for stream in streams}
     hidden = list(_hidden(walks))
     found = []
     for epoch in epochs:
         causes = [*_causes(epoch, known[epoch.stream], runs, redrives, announced)]
+        causes += [
+            (superseded_from(each.began), written_until(each.answered))
+            for each in repairs
+            if each.stream == epoch.stream and (epoch.end is None or each.began <= epoch.end)
+        ]
         for since, last in causes:
             after = [each.ended for each in passes if each.began > last and each.since <= since]
             until = min(after, default=None)

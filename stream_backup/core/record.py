@@ -21,7 +21,7 @@ class Record:
     __slots__ = ()
 
     TIMES: ClassVar[tuple[str, ...]] = ()
-    """The fields that are seconds inside and ISO-8601 in JSON."""
+    """The fields that are seconds inside and ISO-8601 in JSON. One may be None."""
 
     @classmethod
     def of(cls, record: Object[str, Any]) -> Self:
@@ -31,7 +31,10 @@ class Record:
             field.name: _member(record, field)
             for field in fields(cls)  # type: ignore[arg-type]
         }
-        found = known | {name: from_iso(known[name]) for name in cls.TIMES}
+        times = {name: known[name] for name in cls.TIMES}
+        found = known | {
+            name: time if time is None else from_iso(time) for name, time in times.items()
+        }
         for field in fields(cls):  # type: ignore[arg-type]
             if not _fits(found[field.name], field.type):
                 raise ValueError(f"its {field.name!r} has another type")
@@ -40,8 +43,9 @@ class Record:
     def record(self) -> dict[str, Any]:
         """Returns the record as a JSON object."""
         names = [field.name for field in fields(self)]  # type: ignore[arg-type]
-        times = {name: iso(getattr(self, name)) for name in self.TIMES}
-        return {name: getattr(self, name) for name in names} | times
+        kept = {name: getattr(self, name) for name in names}
+        known = [name for name in self.TIMES if kept[name] is not None]
+        return kept | {name: iso(kept[name]) for name in known}
 
 
 def _member(record: Object[str, Any], field: Field[Any]) -> Any:

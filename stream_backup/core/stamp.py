@@ -2,10 +2,11 @@
 what produced it. The stamp is stored in S3 user metadata.
 
 `at` and `seen` are whole epoch seconds, and the item had the value at some instant between them. A
-streamed change happens at one instant, so the two are equal. A scan is requested at one instant and
-answered at a later one, and each item had its value at some instant in between.
+streamed change happens at one instant, so the two are equal. A scan, or the read of a repair, is
+requested at one instant and answered at a later one, and each item had its value at some instant in
+between.
 
-Stamps rank by `(at, sequence)`. A scan has sequence 0, so every streamed change of the same second
+Stamps rank by `(at, sequence)`. A read has sequence 0, so every streamed change of the same second
 ranks above it.
 """
 
@@ -15,8 +16,10 @@ from typing import Literal, Self, cast, get_args
 FORMAT = "1"
 """The version of the archive format that this release reads and writes (`docs/format.md`)."""
 
-Kind = Literal["insert", "modify", "remove", "scan"]
-"""What produced a version: a record of a stream, or the scan of a backfill."""
+Kind = Literal["insert", "modify", "remove", "scan", "missing"]
+"""What produced a version: a record of a stream, or a read of the table by a backfill or a repair.
+`scan` is an item that was read, `missing` one that was not there any more: nobody knows when it was
+removed."""
 
 _KINDS = frozenset(get_args(Kind))
 
@@ -42,6 +45,16 @@ class Stamp:
     by: str | None = None
     before: str | None = None
     announced: bool = field(default=False, compare=False, repr=False)
+
+    @property
+    def removes(self) -> bool:
+        """Whether the item does not exist from then on, so that the version is a tombstone."""
+        return self.kind in ("remove", "missing")
+
+    @property
+    def streamed(self) -> bool:
+        """Whether this is a change at a known second, and not what somebody read."""
+        return self.kind not in ("scan", "missing")
 
     @property
     def rank(self) -> tuple[int, int]:

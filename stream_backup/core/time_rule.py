@@ -81,11 +81,8 @@ def scan_interval(asked: int, answered: int) -> Interval:
 
 def seen_on(answered: int) -> int:
     """Returns the last second in which a backfill whose record says `answered` certainly saw its
-    stream switched on.
-
-    The record holds the end of a scan interval; the same distance again allows for the skew of the
-    clocks.
-    """
+    stream switched on: the record holds the end of a scan interval, and the same distance again
+    allows for the skew of the clocks."""
     return answered - 2 * (scan_interval(0, 0).seen)
 
 
@@ -96,9 +93,8 @@ def on_until(moment: int) -> int:
 
 
 def first_stamp(created: int) -> int:
-    """Returns the earliest second that the stamp of a record can hold whose stream was created in
-    the second `created`, by the clock that the stream's label is from. The same holds of a change
-    that was requested in that second, by any clock of AWS."""
+    """Returns the earliest second that the stamp of a record can hold whose stream was created, or
+    whose change was requested, in the second `created` of another clock of AWS."""
     return created - SKEW
 
 
@@ -112,6 +108,11 @@ def floor_of(created: int, *, empty: bool) -> int:
 def latest_stamp(version: Version) -> int:
     """Returns the latest second that the stamp of this version can hold."""
     return version.written + 1 + SKEW
+
+
+def is_ahead(version: Version, at: int) -> bool:
+    """Returns whether a stamp is later than S3's clock allows for this version."""
+    return at > latest_stamp(version)
 
 
 def settled(version: Version, moment: int) -> bool:
@@ -155,7 +156,7 @@ def oldest_kept(seconds: int, now: int) -> int:
 
 def superseded_from(moment: int) -> int:
     """Returns the earliest second, by the clock that retention is counted with, in which a version
-    can have been superseded that was written at or after `moment` of another clock."""
+    written at or after `moment` of another clock can have been superseded."""
     return moment - 2 * SKEW
 
 
@@ -196,8 +197,7 @@ def tombstone_exists(at: int, now: int, kept: int) -> bool:
 
 
 def hours_of(first: float, last: float) -> range:
-    """Returns the hours, by their first seconds, that these two seconds and those between them are
-    in."""
+    """Returns the hours, by their first seconds, from that of `first` to that of `last`."""
     return range(int(first // HOUR) * HOUR, int(last) + 1, HOUR)
 
 

@@ -13,8 +13,8 @@ MONTH = 30 * 24 * 3600
 LISTED = 1000
 """Versions on a page of ListObjectVersions, at most (Amazon S3 API Reference)."""
 
-BACKFILL_META = {"PUT": 4, "LIST": 26, "GET": 9}
-RESTORE_META = {"LIST": 16, "GET": 8}
+BACKFILL_META = {"PUT": 4, "LIST": 34, "GET": 9}
+RESTORE_META = {"LIST": 17, "GET": 8}
 """Requests for the archive's own records, with one stream and its first run.
 
 tests/test_estimate.py counts them.

@@ -16,11 +16,13 @@ change counts once, however often it was written.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal, NamedTuple, get_args
 
 from stream_backup.archive.layout import Archive, History
 from stream_backup.core.as_of import require_announced
 from stream_backup.core.records import Run
+from stream_backup.core.repair import Repair
 from stream_backup.core.stamp import Stamp
 from stream_backup.core.time_rule import FOREVER, Lateness, latest_stamp
 from stream_backup.core.version import Version
@@ -62,7 +64,7 @@ class Range:
     """The seconds from `since` to `until`, both included, in intervals of `every` seconds, each of
     which begins at a multiple of it.
 
-    `floor` is that of the epoch, `runs` are all backfills of the table, and `lateness` is how late
+    `floor` is that of the epoch, `runs` are all backfills and repairs, and `lateness` is how late
     versions may have been written.
     """
 
@@ -71,7 +73,7 @@ class Range:
     until: int
     every: int
     floor: int
-    runs: Sequence[Run]
+    runs: Sequence[Run | Repair]
     lateness: Lateness
 
     def interval(self, moment: int) -> int:
@@ -95,7 +97,7 @@ class Range:
         for index, each in enumerate(bounded):
             if each.last < self.since or each.first > self.until or each.last < self.floor:
                 continue
-            sort = self._listed(each, bounded[index - 1] if index else None)
+            sort = self._listed(bounded, index)
             if sort:
                 found.append(Placed(self.interval(each.first), sort, by_stamp=False))
                 continue
@@ -103,7 +105,7 @@ class Range:
             if stamp.at >= self.floor:
                 require_announced(each.version, stamp, self.lateness)
                 stamps[stamp.rank] = stamp
-        counting = (stamp for stamp in stamps.values() if stamp.kind != "scan")
+        counting = (stamp for stamp in stamps.values() if stamp.streamed)
         found += [
             Placed(self.interval(stamp.at), _sort(stamp), by_stamp=True)
             for stamp in counting
@@ -124,19 +126,24 @@ class Range:
             later = min(later, first)
         return found[::-1]
 
-    def _listed(self, each: _Bounded, former: _Bounded | None) -> Sort | None:
-        """What a version did, as far as the listing proves it, None otherwise. `former` is the
-        version before it."""
+    def _listed(self, bounded: Sequence[_Bounded], index: int) -> Sort | None:
+        """What the version at `index` did, as far as the listing proves it, None otherwise."""
+        each = bounded[index]
         inside = self.since <= each.first and each.last <= self.until and each.first >= self.floor
         if not (each.apart and inside and self.interval(each.first) == self.interval(each.last)):
             return None
         if not each.is_item or self._may_be_scan(each):
             return None
-        if former is None:
+        if not index:
             return "insert"
-        if not former.apart or former.first < self.floor or former.is_item is None:
+        newest = bounded[index - 1]
+        if not newest.apart or newest.first < self.floor or newest.is_item is None:
             return None
-        return "modify" if former.is_item else "insert"
+        before = (bounded[number] for number in range(index - 1, -1, -1))
+        near = takewhile(lambda other: other.last >= newest.first, before)
+        if any(other.is_item != newest.is_item for other in near):
+            return None  # Any of these may be the latest.
+        return "modify" if newest.is_item else "insert"
 
     def _may_be_scan(self, each: _Bounded) -> bool:
         ends = ((run.asked, run.answered if run.complete else FOREVER) for run in self.runs)

@@ -17,11 +17,11 @@ from stream_backup.archive.reading import Reading
 from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import HashFraction, merge_slices
 from stream_backup.capture.point import RestorePoint
-from stream_backup.core.as_of import item_at, require_announced
+from stream_backup.core.as_of import from_the_future, item_at, require_announced
 from stream_backup.core.change import Change
 from stream_backup.core.item import Item
 from stream_backup.core.stamp import Kind, Stamp
-from stream_backup.core.time_rule import FOREVER, NEVER, Lateness, latest_stamp, settled
+from stream_backup.core.time_rule import FOREVER, NEVER, Lateness, is_ahead, latest_stamp, settled
 from stream_backup.errors import ArchiveError
 from stream_backup.progress import Progress, Task
 
@@ -150,7 +150,9 @@ class Window:
             if stamp.at < floor:
                 continue
             require_announced(version, stamp, self.lateness)
-            if self.since < stamp.at <= self.until and stamp.kind != "scan":
+            if self.since < stamp.at <= self.until and stamp.streamed:
+                if is_ahead(version, stamp.at):
+                    raise from_the_future(version, stamp)
                 found[stamp.rank] = stamp
         return [found[rank] for rank in sorted(found)]
 

@@ -15,9 +15,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from restore.receipt import Line, Receipt
-from restore.sending import may_have_been_written, send
+from restore.sending import send
 from stream_backup.aws.dynamodb import Caller
-from stream_backup.aws.errors import is_denied, is_transient
+from stream_backup.aws.errors import is_denied, is_transient, may_have_been_written
 from stream_backup.aws.row import read_row, replacement
 from stream_backup.core.edits import Conflict, Edit, applied, as_value, value_at
 from stream_backup.core.item import Item

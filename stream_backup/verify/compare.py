@@ -53,6 +53,16 @@ class Suspect(NamedTuple):
     since: float
 
 
+class Wrong(NamedTuple):
+    """A row that the archive has wrong, or that kept changing. `at` is the stamp of its newest
+    version in the epoch, None where there is none."""
+
+    kind: str
+    name: str
+    key: str
+    at: int | None
+
+
 class Patience(NamedTuple):
     """A difference is final when nothing has changed on either side for `grace` seconds; what still
     changes at `until` is busy."""
@@ -83,6 +93,20 @@ def listed_equal(pair: Pair, floor: int, lateness: Lateness = _WIDE) -> bool:
     if latest_stamp(versions[0]) < floor:
         return not live  # all of it belongs to an older life
     return live == _content(versions[0]) and not _came_back(versions, lateness)
+
+
+def surely_equal(pair: Pair, floor: int, lateness: Lateness = _WIDE) -> bool:
+    """Whether the listing proves that both sides agree, in whatever order the versions were
+    written. It leaves more to be read than `listed_equal`."""
+    if pair.history is None:
+        return False
+    newest, *older = pair.history.versions
+    live = pair.row.digest if pair.row else ""
+    if latest_stamp(newest) < floor:
+        return not live
+    first = lateness.surely_earliest(newest)
+    last = not older or latest_stamp(older[0]) < first
+    return live == _content(newest) and last and floor <= lateness.earliest(newest)
 
 
 def weigh(

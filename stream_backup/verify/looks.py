@@ -13,10 +13,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import groupby
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 from stream_backup.archive.layout import Archive, History
-from stream_backup.archive.slices import SLICES, run_slices
+from stream_backup.archive.slices import SLICES
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.core.as_of import item_at
@@ -30,13 +30,15 @@ from stream_backup.verify.compare import (
     Patience,
     Row,
     Suspect,
+    Wrong,
     depth,
     listed_equal,
     paired,
+    surely_equal,
     weigh,
 )
 from stream_backup.verify.findings import Findings
-from stream_backup.verify.rows import Rows, SuspectSpool
+from stream_backup.verify.rows import Rows, SuspectSpool, WrongRows, close, spooled
 
 CHUNK = 100
 """Items of each slice whose versions are read at the same time."""
@@ -45,10 +47,23 @@ PAUSE, LONGEST_PAUSE = 1.0, 4.0
 """Seconds between two rounds: twice as many each time, up to the longest."""
 
 
+class _Answer(NamedTuple):
+    """What an item is now according to the archive: the MD5 of its content, None for no item; and
+    where a version was read, its key, and when it was stamped."""
+
+    digest: str | None
+    key: str
+    at: int | None
+
+
+_NOTHING = _Answer(None, "", None)
+
+
 @dataclass(frozen=True, slots=True)
 class Looks:
     """`floor` and `lateness` are those of the epoch that holds the present; `stop` ends it
-    early."""
+    early. With `wrong`, nothing is taken for granted about the order in which versions were
+    written, and the rows to repair are kept there."""
 
     dynamodb: DynamoDB
     archive: Archive
@@ -58,13 +73,12 @@ class Looks:
     findings: Findings
     floor: int
     lateness: Lateness = Lateness()  # noqa: RUF009 - it is frozen
+    wrong: WrongRows | None = None
 
     def compare(self, rows: Rows, reached: Callable[[str], None]) -> list[SuspectSpool]:
         """Compares every row with the listing and returns the rows that are left open, slice by
         slice. Calls `reached` with each name."""
-        return run_slices(
-            lambda part: SuspectSpool(self._walk(part, rows.of(part), reached)), SLICES, self.stop
-        )
+        return spooled(lambda part: self._walk(part, rows.of(part), reached), self.stop)
 
     def settle(
         self,
@@ -77,13 +91,14 @@ class Looks:
         each. Closes the spools."""
         digits, pause = depth(rows + self.findings.versions), PAUSE
         patience = Patience(grace, time.monotonic() + grace + 2 * GRACE)
-        while any(spool.count for spool in spools):
-            spools = self._round(spools, digits, patience, judged)
-            if any(spool.count for spool in spools):
-                time.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-        for spool in spools:
-            spool.close()
+        try:
+            while any(spool.count for spool in spools):
+                spools = self._round(spools, digits, patience, judged)
+                if any(spool.count for spool in spools):
+                    time.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            close(spools)
 
     def _round(
         self,
@@ -94,14 +109,11 @@ class Looks:
     ) -> list[SuspectSpool]:
         left = dict(zip(SLICES, spools, strict=True))
         try:
-            return run_slices(
-                lambda part: SuspectSpool(self._again(left[part], digits, patience, judged)),
-                SLICES,
-                self.stop,
+            return spooled(
+                lambda part: self._again(left[part], digits, patience, judged), self.stop
             )
         finally:
-            for spool in spools:
-                spool.close()
+            close(spools)
 
     def _walk(
         self, part: str, rows: Iterable[Row], reached: Callable[[str], None]
@@ -113,13 +125,14 @@ class Looks:
         self, part: str, rows: Iterable[Row], reached: Callable[[str], None]
     ) -> Iterator[list[Pair]]:
         """Yields what the listing alone does not answer, in order of name."""
+        is_equal = listed_equal if self.wrong is None else surely_equal
         chunk: list[Pair] = []
         for pair in paired(rows, self.archive.histories(part)):
             if self.stop.is_set():
                 return
             self.findings.listed(len(pair.history.versions) if pair.history else 0)
             reached(pair.name)
-            if not listed_equal(pair, self.floor, self.lateness):
+            if not is_equal(pair, self.floor, self.lateness):
                 chunk.append(pair)
             elif pair.row:
                 self.findings.found("equal")
@@ -132,7 +145,7 @@ class Looks:
         """Reads what the listing does not show: where contents differ, where a content came back,
         or where ETags are not MD5s."""
         try:
-            archived, key = self._first_answer(pair)
+            archived, key, _ = self._first_answer(pair)
         except ArchiveError as error:
             self.findings.found("unreadable", pair.row.key if pair.row else "", str(error))
             return None
@@ -182,7 +195,7 @@ class Looks:
         self, suspect: Suspect, live: str | None, history: History | None, patience: Patience
     ) -> Suspect | None:
         try:
-            archived, _ = self._answer(history, self._wide)
+            archived, _, at = self._answer(history, self._wide)
         except ArchiveError as error:
             self.findings.found("unreadable", suspect.key, str(error))
             return None
@@ -190,6 +203,8 @@ class Looks:
         if isinstance(verdict, Suspect):
             return verdict
         self.findings.found(verdict, suspect.key)
+        if self.wrong is not None and verdict not in ("equal", "gone"):
+            self.wrong.add(Wrong(verdict, suspect.name, suspect.key, at))
         return None
 
     def _live(self, suspect: Suspect) -> str | None:
@@ -209,25 +224,26 @@ class Looks:
     def _wide(self) -> Lateness:
         return self.lateness.of_stream(announces=False)
 
-    def _first_answer(self, pair: Pair) -> tuple[str | None, str]:
+    def _first_answer(self, pair: Pair) -> _Answer:
         """Returns `_answer`, and reports a version that is later than was announced."""
         try:
             return self._answer(pair.history, self.lateness)
         except LatenessError as error:
-            archived, key = self._answer(pair.history, self._wide)
-            self.findings.found("late", pair.row.key if pair.row else key, str(error))
-            return archived, key
+            answer = self._answer(pair.history, self._wide)
+            self.findings.found("late", pair.row.key if pair.row else answer.key, str(error))
+            return answer
 
-    def _answer(self, history: History | None, lateness: Lateness) -> tuple[str | None, str]:
-        """Returns the MD5 of the item's present content according to the archive, and its key where
-        a version was read."""
+    def _answer(self, history: History | None, lateness: Lateness) -> _Answer:
         if history is None:
-            return None, ""
+            return _NOTHING
         found = item_at(history.versions, FOREVER, self.floor, self.archive.load, lateness)
         if found is None:
-            return None, ""
+            # Nothing counts, or the version written last is a tombstone and the newest one.
+            at = self.archive.stat(history.versions[0]).stamp.at if self.wrong is not None else None
+            return _NOTHING._replace(at=at if at and at >= self.floor else None)
         change = self.archive.decode(found)
-        return None if change.body is None else digest(change.body), key_json(change.key)
+        body = None if change.body is None else digest(change.body)
+        return _Answer(body, key_json(change.key), change.stamp.at)
 
 
 def _newest(history: History | None) -> str:

@@ -5,12 +5,12 @@ import json
 import sqlite3
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from threading import Lock
+from collections.abc import Callable, Iterable, Iterator
+from threading import Event, Lock
 from typing import IO
 
-from stream_backup.archive.slices import SLICES
-from stream_backup.verify.compare import Row, Suspect
+from stream_backup.archive.slices import SLICES, run_slices
+from stream_backup.verify.compare import Row, Suspect, Wrong
 
 
 class Rows:
@@ -71,15 +71,66 @@ class SuspectSpool:
     def __init__(self, suspects: Iterable[Suspect]) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="stream-backup-verify-")  # noqa: SIM115 - closed by `close`
         self.count = 0
-        for suspect in suspects:
-            self._file.write(json.dumps(suspect).encode() + b"\n")
-            self.count += 1
+        try:
+            for suspect in suspects:
+                self._file.write(json.dumps(suspect).encode() + b"\n")
+                self.count += 1
+        except BaseException:
+            self.close()
+            raise
 
     def __iter__(self) -> Iterator[Suspect]:
         self._file.seek(0)
         for line in self._file:
             name, key, live, newest, since = json.loads(line)
             yield Suspect(name, key, tuple(live), newest, since)
+
+    def close(self) -> None:
+        """Removes the file."""
+        self._file.close()
+
+
+def spooled(find: Callable[[str], Iterable[Suspect]], stop: Event) -> list[SuspectSpool]:
+    """Returns what `find` yields for each slice. Nothing stays open when it raises."""
+    made: list[SuspectSpool] = []
+
+    def spool(part: str) -> SuspectSpool:
+        found = SuspectSpool(find(part))
+        made.append(found)
+        return found
+
+    try:
+        return run_slices(spool, SLICES, stop)
+    except BaseException:
+        close(made)
+        raise
+
+
+def close(spools: Iterable[SuspectSpool]) -> None:
+    """Closes spools."""
+    for spool in spools:
+        spool.close()
+
+
+class WrongRows:
+    """Rows to be repaired, in a temporary file that is removed when it is closed. Thread-safe until
+    they are read."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile(prefix="stream-backup-verify-")  # noqa: SIM115 - closed by `close`
+        self._lock = Lock()
+        self.count = 0
+
+    def add(self, row: Wrong) -> None:
+        """Keeps a row."""
+        with self._lock:
+            self._file.write(json.dumps(row).encode() + b"\n")
+            self.count += 1
+
+    def __iter__(self) -> Iterator[Wrong]:
+        self._file.seek(0)
+        for line in self._file:
+            yield Wrong(*json.loads(line))
 
     def close(self) -> None:
         """Removes the file."""

@@ -1,4 +1,5 @@
-"""A verification: the live table compared with what the archive says it is now. It only reads."""
+"""A verification: the live table compared with what the archive says it is now. It only reads;
+`repair` writes."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from stream_backup.aws.connection import Connection
 from stream_backup.aws.scan import ScanFraction, TableScan
 from stream_backup.capture.catch_up import PATIENCE
 from stream_backup.capture.state import State, state_of
+from stream_backup.core.coverage import Epoch
 from stream_backup.core.item import Item, digest, encode
 from stream_backup.core.key import KeySchema, key_hash, key_json
 from stream_backup.core.records import Live
@@ -22,7 +24,7 @@ from stream_backup.progress import Progress
 from stream_backup.verify.compare import Row
 from stream_backup.verify.findings import Findings
 from stream_backup.verify.looks import Looks
-from stream_backup.verify.rows import Rows
+from stream_backup.verify.rows import Rows, WrongRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +58,37 @@ class Verification:
         """Scans the table, compares every row, and compares again what differs. `known` is called
         with the state of the archive as soon as it has been read."""
         with closing(Rows()) as rows:
-            self._scan(rows)
+            self.scan(rows)
             state = state_of(self.connection, self.archive.table)
             known(state)
-            findings, before = Findings(), dict(self.connection.store.requests)
-            with ThreadPoolExecutor(CONCURRENCY) as pool:
-                looks = Looks(
-                    self.connection.dynamodb,
-                    self.archive,
-                    pool,
-                    self.budget,
-                    self.stop,
-                    findings,
-                    state.status.floor_now,
-                    state.status.lateness_now,
-                )
-                self._compare(looks, rows, grace(state))
+            return self.compare(rows, state)
+
+    def compare(
+        self, rows: Rows, state: State, epoch: Epoch | None = None, wrong: WrongRows | None = None
+    ) -> Verified:
+        """Compares every row with the archive, by the floor of the epoch that holds the present
+        unless another is given. Keeps in `wrong` what is to be repaired."""
+        findings, before = Findings(), dict(self.connection.store.requests)
+        status = state.status
+        with ThreadPoolExecutor(CONCURRENCY) as pool:
+            looks = Looks(
+                self.connection.dynamodb,
+                self.archive,
+                pool,
+                self.budget,
+                self.stop,
+                findings,
+                epoch.floor if epoch else status.floor_now,
+                status.lateness_in(epoch) if epoch else status.lateness_now,
+                wrong,
+            )
+            self._compare(looks, rows, grace(state))
         now = self.connection.store.requests
         requests = {kind: now[kind] - before.get(kind, 0) for kind in ("list", "get", "head")}
         return Verified(findings, state, requests)
 
-    def _scan(self, rows: Rows) -> None:
+    def scan(self, rows: Rows) -> None:
+        """Scans the table into `rows`."""
         fraction = ScanFraction(int(self.live.description.get("ItemCount") or 0))
         schema = KeySchema.of(self.live.description)
         with self.progress.task("scan", "rows") as task:
