@@ -398,7 +398,8 @@ class Life:
 
     def disorders(self, floor: int, truth: Truth) -> Iterator[Disorder]:
         yield from (each for each, _ in self.redriven)
-        older = len(self.truth) > 1 or self.saved or floor > truth.created
+        before = any(each.created < truth.created for each in self.truth.values())
+        older = before or self.saved or floor > truth.created
         if older:
             yield Disorder(floor, floor + LATE)
             for each, oldest in self.redriven:
