@@ -482,18 +482,23 @@ def watched(world: World, *, opaque: bool = False) -> tuple[Process, list[Verifi
 @given(
     seed=st.integers(0, 10**6),
     rows=st.lists(changes, max_size=6),
-    past=st.lists(changes, max_size=12, unique_by=lambda change: change),
+    past=st.lists(changes, max_size=12, unique=True),
 )
 def test_an_unchanged_table_costs_no_request_of_its_own(
     seed: int, rows: list[tuple[int, int]], past: list[tuple[int, int]]
 ) -> None:
-    """If no item returned to an earlier state within a day, only listings are requested from the
-    archive."""
+    """If no item returned to an earlier state, only listings are requested from the archive. (One
+    that returned is read, however long ago that was, while its newest version is so new that nobody
+    can have announced yet how late it was written.)"""
     world = begun(seed, rows)
+    states = {*rows}
     for number, value in past:
         world.model.tick(DAY + 3600)
-        write(world, number, value)
-        deliver(world)
+        state = number, max(value, -1)
+        if state not in states:
+            states.add(state)
+            write(world, number, value)
+            deliver(world)
     found = verified(world)
     assert found.tally.counts["equal"] == len(world.model.rows or {})
     assert found.tally.wrong == found.tally.counts["busy"] == 0
