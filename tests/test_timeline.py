@@ -44,6 +44,22 @@ def test_short_walk_equals_exhaustive(drawn: tuple[list[Written], int, int, Late
     assert set(held.reads.values()) <= {1}
 
 
+def test_a_tombstone_of_a_scan_counts_when_its_interval_is_over() -> None:
+    """A tombstone of a row that was found missing has the interval of a scan, which may end after
+    the last second that a streamed change written then can be stamped. Before that, the listing
+    does not prove that it counts, and the row is what it was."""
+    row = Written(Stamp(T0, 0, T0 + 11, "scan"), T0 + 3, 9)
+    written = T0 + 2 * DAY
+    missing = Written(Stamp(written - 15, 0, written + 8, "missing"), written, 0)
+    held = bucket(row, missing)
+
+    def found(moment: int) -> Stamp | None:
+        return answer(item_at(held.versions(), moment, NEVER, held.read))
+
+    assert found(written + 7) == row.stamp
+    assert found(written + 8) is None
+
+
 @given(st.one_of(histories(), announced()))
 def test_order_of_the_listing_is_no_matter(drawn: tuple[list[Written], int, int, Lateness]) -> None:
     """A history gives the same answer in any order."""

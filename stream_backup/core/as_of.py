@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from stream_backup.core.stamp import Stamp
-from stream_backup.core.time_rule import Lateness, is_ahead, latest_stamp
+from stream_backup.core.time_rule import Lateness, is_ahead, latest_stamp, settled
 from stream_backup.core.version import Version
 from stream_backup.errors import LatenessError, StampError
 
@@ -79,7 +79,7 @@ def _surely_removed(
     """Returns whether the listing proves that `version` is a tombstone and the result: it has zero
     bytes, it counts at `moment`, and no version written earlier can rank higher."""
     earliest = lateness.surely_earliest(version)
-    counts = version.size == 0 and latest_stamp(version) <= moment and floor <= earliest
+    counts = version.size == 0 and settled(version, moment) and floor <= earliest
     return counts and (not older or latest_stamp(older[0]) < earliest)
 
 
