@@ -75,6 +75,7 @@ check: $(INSTALLED) $(SAM) lint-template
 	$(BIN)/python docs/make_cli_reference.py --check
 	$(BIN)/python docs/make_parameters.py --check
 	$(BIN)/python docs/make_operations.py --check
+	$(BIN)/python docs/make_scale.py --check
 	@echo 'The tests run on Python $(OURS)$(if $(OTHERS), and $(OTHERS),; no other supported one was found).'
 	$(MAKE) test $(OTHERS:%=test-%)
 
@@ -102,6 +103,7 @@ docs: $(INSTALLED)
 	$(BIN)/python docs/make_cli_reference.py
 	$(BIN)/python docs/make_parameters.py
 	$(BIN)/python docs/make_operations.py
+	$(BIN)/python docs/make_scale.py
 
 # Writes function/*requirements.txt, with the hash of each wheel, from function/*requirements.in.
 # It asks the index that pip is configured to use.

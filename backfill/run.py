@@ -12,10 +12,10 @@ from threading import Event
 from uuid import uuid4
 
 from backfill.segment import Counts
-from backfill.share import Share
-from backfill.workers import Workers
+from backfill.share import Share, scan_with
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
+from stream_backup.archive.slices import never
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.table import describe, require
@@ -25,6 +25,7 @@ from stream_backup.core.records import NO_STREAM, Run, Stream
 from stream_backup.core.repair import standing
 from stream_backup.core.time_rule import FOREVER, on_until, scan_interval
 from stream_backup.errors import ArchiveError, IncompleteError, UsageError
+from stream_backup.workers.crew import Workers
 
 NO_FLOOR = 0
 """The floor of a run without a stream: it replaces nothing."""
@@ -40,8 +41,10 @@ LISTED = 5
 @dataclass(slots=True)
 class Backfill:
     """`segments` are scanned at once; None means as many as the unfinished run that is resumed has,
-    else SEGMENTS a process. `units` is the read capacity a second that it may use, None for no
-    limit. Without `workers` this process scans, until `stop` is set."""
+    else `new_segments`, else SEGMENTS a process. `units` is the read capacity a second that it may
+    use, None for no limit. Without `workers` this process scans, until `stop` is set, or until each
+    segment has written a page and the time is `over`: the run is then not complete, and can be
+    resumed."""
 
     dynamodb: DynamoDB
     archive: Archive
@@ -50,6 +53,8 @@ class Backfill:
     progress: Callable[[Counts], None]
     stop: Event
     workers: Workers | None = None
+    new_segments: int | None = None
+    over: Callable[[], bool] = never
 
     def begin(self, *, without_stream: bool) -> tuple[Run, bool]:
         """Returns the run to execute, an unfinished one of this stream or a new one, and whether it
@@ -94,7 +99,7 @@ class Backfill:
             asked=max(asked, floor),
             answered=now,
             complete=False,
-            counts={"segments": self.segments or SEGMENTS * self._processes},
+            counts={"segments": self.segments or self.new_segments or SEGMENTS * self._processes},
         )
         catalog.write_run(run)
         return run, False
@@ -114,12 +119,19 @@ class Backfill:
         return None
 
     def execute(self, run: Run) -> tuple[Run, Counts]:
-        """Scans every segment; returns the run as it is then recorded, and its counts.
+        """Scans every segment; returns the run as it is then recorded, and its counts. Raises what
+        `share` and `finish` raise."""
+        share, budget = self.share(run), ReadBudget(self.units)
+        if self.workers:
+            whole = scan_with(self.workers, share, budget, self.progress)
+        else:
+            work = self.dynamodb, self.archive, budget, self.stop, self.progress, self.over
+            whole = share.scan(*work).counts
+        return self.finish(run, whole), whole
 
-        Raises IncompleteError or ArchiveError when items could not be written: resuming reads them
-        again. Raises UsageError when a run without a stream finds that the stream was enabled
-        meanwhile.
-        """
+    def share(self, run: Run) -> Share:
+        """Returns all segments of a run, and how far each has been scanned. Raises UsageError when
+        a run without a stream finds that the stream was enabled meanwhile."""
         catalog, table = Catalog(self.archive), self.archive.table
         kept = catalog.segment_checkpoints(run.name)
         streams = {stream.label: stream for stream in catalog.streams()}
@@ -131,13 +143,7 @@ class Backfill:
             )
         empty = self._is_empty(catalog, run, streams.get(run.stream))
         numbers = range(run.counts["segments"])
-        share = Share(run, empty, asked, {number: kept.get(number) for number in numbers})
-        budget = ReadBudget(self.units)
-        if self.workers:
-            whole = self.workers.scan(share, budget, self.progress)
-        else:
-            whole = share.scan(self.dynamodb, self.archive, budget, self.stop, self.progress)
-        return self._finish(catalog, run, whole), whole
+        return Share(run, empty, asked, {number: kept.get(number) for number in numbers})
 
     def _is_empty(self, catalog: Catalog, run: Run, stream: Stream | None) -> bool:
         """Whether the archive certainly has no version that is stamped before the floor.
@@ -150,10 +156,24 @@ class Backfill:
             return False
         return not any(each.stream == NO_STREAM for each in catalog.runs())
 
-    def _finish(self, catalog: Catalog, run: Run, counts: Counts) -> Run:
-        table = self.archive.table
+    def _is_scanned(self, catalog: Catalog, run: Run) -> bool:
+        """Whether every segment was scanned to its end, and not left when the time was over."""
+        if self.over is never:
+            return True
+        kept = catalog.segment_checkpoints(run.name)
+        found = (kept.get(number) for number in range(run.counts["segments"]))
+        return all(each is not None and each.next is None for each in found)
+
+    def finish(self, run: Run, counts: Counts) -> Run:
+        """Records what a run read and wrote, and returns it. It is complete unless `stop` is set,
+        an item failed, or its stream is another one by now.
+
+        Raises IncompleteError or ArchiveError when items could not be written: resuming reads them
+        again.
+        """
+        catalog, table = Catalog(self.archive), self.archive.table
         live, now = require(self.dynamodb, table)
-        done = not counts.failed and not self.stop.is_set()
+        done = not counts.failed and not self.stop.is_set() and self._is_scanned(catalog, run)
         complete = done and run.stream in (NO_STREAM, live.label)
         recorded = {"segments": run.counts["segments"]} | counts.record()
         # The hosts that answered the pages may have had other clocks than the last one.

@@ -5,6 +5,7 @@ clock: from the answer before it to its own (Amazon DynamoDB Developer Guide, "W
 "Read consistency for scan").
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from threading import Event
 from obstore.exceptions import BaseError
 
 from stream_backup.archive.layout import Archive, Object
-from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.archive.slices import never
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.scan import ScanPage, TableScan
@@ -28,8 +29,16 @@ STALE = 600
 """Seconds between question and answer after which a page is asked for again: its interval would be
 too wide to be of use (a laptop was asleep)."""
 
+_LOOK = 1.0
+"""Seconds after which somebody who waits looks whether the time is over."""
+
 LISTED = 20
 """How many errors are kept."""
+
+PIECES, PIECE = 128, 5
+"""Pieces of a page at least, so that the pages of four segments suffice for as many requests as may
+be in flight, and items of a piece at most. A thread puts the items of a piece one after another:
+handing over each of them would cost a fifth of putting it."""
 
 
 @dataclass(slots=True)
@@ -96,11 +105,13 @@ class Segment:
     stop: Event
     save: Callable[[int, SegmentCheckpoint], None]
     progress: Callable[[Counts], None]
+    over: Callable[[], bool] = never
 
     def scan(self, kept: SegmentCheckpoint | None, asked: int) -> Counts:
-        """Scans from the checkpoint `kept` to the end, or until `stop` is set; `asked` is a past
-        second of AWS's clock. A page whose items could not all be written is not included in a
-        checkpoint, so that the next run reads it again."""
+        """Scans from the checkpoint `kept` to the end, or until `stop` is set, or until a page has
+        been written and the time is `over`; `asked` is a past second of AWS's clock. A page whose
+        items could not all be written is not included in a checkpoint, so that the next run reads
+        it again."""
         whole = Counts.of(kept)
         self.progress(whole)
         if kept and kept.next is None:
@@ -112,6 +123,8 @@ class Segment:
             if counts.failed or counts.read < len(page.items):
                 return whole
             self.save(self.number, SegmentCheckpoint(page.following, whole.checkpoint()))
+            if self.over():
+                return whole
         return whole
 
     def _pages(self, start: Item | None, asked: int) -> Iterator[tuple[ScanPage, int]]:
@@ -122,11 +135,22 @@ class Segment:
             while page.moment - asked > STALE:
                 asked = page.moment
                 page = scan.page(start)
-            self.stop.wait(self.budget.spend(page.consumed))
+            pause = self.budget.spend(page.consumed)
             yield page, asked
             if page.following is None:
                 return
+            # A page is written before the wait for it: whoever stops meanwhile keeps it.
+            self._pause(pause)
+            if self.over():
+                return
             start, asked = page.following, page.moment
+
+    def _pause(self, seconds: float) -> None:
+        """Waits so long, but not beyond the time."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self.over():
+            if self.stop.wait(min(left, _LOOK)):
+                return
 
     def _write(self, items: Sequence[Item], asked: int, answered: int) -> Counts:
         """Writes the items of a page. They are encoded here and put by the pool: Python code in
@@ -137,7 +161,8 @@ class Segment:
         scanned = (Change.scanned(item, schema, asked, answered, floor) for item in items)
         rows = [self.archive.object_of(change) for change in scanned]
         whole = Counts(seen=scan_interval(asked, answered).seen)
-        parts = (rows[index::CONCURRENCY] for index in range(min(CONCURRENCY, len(rows))))
+        piece = max(1, min(PIECE, len(rows) // PIECES))
+        parts = (rows[start : start + piece] for start in range(0, len(rows), piece))
         for done in self.pool.map(self._put, parts):
             whole.add(done)
         return whole

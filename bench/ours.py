@@ -1,7 +1,8 @@
 """The hot paths of the product: the code of the function, of `backfill` and of `restore`."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -9,39 +10,56 @@ from backfill.run import SEGMENTS
 from backfill.segment import Segment
 from bench import rows
 from bench.clients import Endpoints, archive, dynamodb
-from restore import destination
+from restore import destination, load
 from restore.file import File
+from restore.kept import grid
 from restore.live_table import LiveTable, RewoundTable
-from restore.load import load
+from restore.load import load_slices
+from restore.order import RestoreOrder
 from restore.plan import Rebuild, Rewind, Tally
-from restore.target import Target
-from restore.writer import BatchWriter
 from stream_backup.archive.catalog import Catalog
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.pool import RequestPool
 from stream_backup.archive.selection import Selection
-from stream_backup.archive.slices import CONCURRENCY
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.dynamodb import DynamoDB
-from stream_backup.aws.scan import TableScan
+from stream_backup.capture import batch
 from stream_backup.capture.batch import make_handler
-from stream_backup.core.records import Run, TableDescription
+from stream_backup.core.records import Run
+from stream_backup.core.slice import cut_names, cut_scan
+from stream_backup.core.time_rule import Lateness
+from stream_backup.inspect.placing import Range
+from stream_backup.inspect.timeline import timeline as timeline_of
+from stream_backup.inspect.window import Examined, Window, changes
 from stream_backup.progress import Silent
 from stream_backup.verify.findings import Findings
 from stream_backup.verify.looks import Looks
 from stream_backup.verify.rows import Rows
-from stream_backup.verify.run import scan_rows
+from stream_backup.verify.shares import scan_slices
 
 Work = Callable[[], int]
+pool_of: Callable[[], Executor] = RequestPool
+"""Opens the pool of the product, unless `fix` was called."""
+
 DAMAGED = 1000
 """The rows that a rewind restores."""
+
+
+def fix(threads: int) -> None:
+    """Makes the paths use so many threads, whatever the service does."""
+    global pool_of
+    pool_of = partial(ThreadPoolExecutor, threads)
+    setattr(batch, "CONCURRENCY", threads)  # noqa: B010 - not for others
+    setattr(load, "RequestPool", pool_of)  # noqa: B010 - not for others
 
 
 def capture(endpoints: Endpoints, count: int) -> Work:
     """Returns the work that writes one batch of the stream with `count` changes to S3."""
     written = archive(endpoints, "orders")
-    handle, batch = make_handler(lambda _: written), rows.event(count)
+    handle, event = make_handler(lambda _: written), rows.event(count)
 
     def work() -> int:
-        assert handle(batch, None) == {"batchItemFailures": []}
+        assert handle(event, None) == {"batchItemFailures": []}
         return count
 
     return work
@@ -56,7 +74,7 @@ def backfill(endpoints: Endpoints, count: int) -> Work:
 
     def work() -> int:
         _, asked = source.call("batch_write_item", {"RequestItems": {}})
-        with ThreadPoolExecutor(CONCURRENCY) as pool, ThreadPoolExecutor(SEGMENTS) as scanners:
+        with pool_of() as pool, ThreadPoolExecutor(SEGMENTS) as scanners:
             budget, stop = ReadBudget(None), Event()
             segments = [
                 Segment(
@@ -76,7 +94,7 @@ def backfill(endpoints: Endpoints, count: int) -> Work:
                 )
                 for number in range(SEGMENTS)
             ]
-            done = sum(
+            done: int = sum(
                 counts.written
                 for counts in scanners.map(lambda segment: segment.scan(None, asked), segments)
             )
@@ -92,14 +110,10 @@ def restore(endpoints: Endpoints, count: int) -> Work:
     source, into = archive(endpoints, table), dynamodb(endpoints)
 
     def work() -> int:
-        plan, chosen, tally = Rebuild(source, rows.MOMENT, rows.BASE), Selection(source), Tally()
-        description = TableDescription({}, {}, (), point_in_time_recovery=False)
-        target = Target(into, table, "arn", description, "bench", resumed=False, had_rows=False)
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
-            writer = BatchWriter(into, table)
-            assert not load(plan, chosen, target, writer, pool, tally, lambda *_: None, Event())
-        assert tally.versions == count * rows.VERSIONS
-        assert tally.steps["put"] == count
+        order = RestoreOrder(table, rows.MOMENT, rows.BASE, Lateness())
+        done = load_slices(order, cut_names(grid(1)), into, source, Event(), lambda _: None)
+        assert sum(each.counts["versions"] for each in done) == count * rows.VERSIONS
+        assert sum(each.written for each in done) == count
         return count
 
     return work
@@ -111,7 +125,7 @@ def export(endpoints: Endpoints, count: int, path: Path) -> Work:
     source, unused = archive(endpoints, table), dynamodb(endpoints)
 
     def work() -> int:
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
+        with pool_of() as pool:
             execution = _work(unused, Selection(source), pool)
             plan = Rebuild(source, rows.MOMENT, rows.BASE)
             File(str(path), overwrite=True).execute(execution, plan)
@@ -126,7 +140,7 @@ def rewind(endpoints: Endpoints, count: int) -> Work:
     source, into = archive(endpoints, rows.damaged_name(count, DAMAGED)), dynamodb(endpoints)
 
     def work() -> int:
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
+        with pool_of() as pool:
             execution = _work(into, Selection(source), pool)
             plan = Rewind(source, rows.GOOD, rows.BASE, rows.BASE)
             assert LiveTable(None).execute(execution, plan) == RewoundTable(DAMAGED, 0, ())
@@ -142,9 +156,9 @@ def verify(endpoints: Endpoints, count: int) -> Work:
 
     def work() -> int:
         budget, stop, findings, found = ReadBudget(None), Event(), Findings(), Rows()
-        scans = [TableScan(live, table, number, SEGMENTS) for number in range(SEGMENTS)]
-        scan_rows(scans, rows.SCHEMA, budget, stop, found, lambda _: None)
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
+        scans = cut_scan(SEGMENTS)
+        scan_slices(scans, live, table, rows.SCHEMA, budget, stop, found, lambda _: None)
+        with pool_of() as pool:
             left = Looks(live, source, pool, budget, stop, findings, rows.BASE).compare(
                 found, lambda _: None
             )
@@ -155,5 +169,43 @@ def verify(endpoints: Endpoints, count: int) -> Work:
     return work
 
 
-def _work(into: DynamoDB, chosen: Selection, pool: ThreadPoolExecutor) -> destination.Work:
+def diff(endpoints: Endpoints, count: int) -> Work:
+    """Returns the work that finds what changed in the rows of which every fourth was damaged."""
+    source, number = _searched(endpoints, count)
+    window = Window(source, rows.GOOD, rows.at(rows.VERSIONS) + 1, rows.BASE, rows.BASE)
+
+    def work() -> int:
+        with pool_of() as pool:
+            examined = Examined()
+            found = changes(window, Selection(source), pool, examined, Silent())
+            assert sum(each.differs for each in found) == number
+        assert not examined.unreadable
+        return number
+
+    return work
+
+
+def timeline(endpoints: Endpoints, count: int) -> Work:
+    """Returns the work that counts the changes of the same window, second by second: each needs a
+    stamp."""
+    source, number = _searched(endpoints, count)
+    end = rows.at(rows.VERSIONS)
+    span = Range(source, end - 60, end + 60, 1, rows.BASE, [], Lateness())
+
+    def work() -> int:
+        with pool_of() as pool:
+            found = timeline_of(span, Selection(source), pool, Examined(), Silent())
+        assert found.total.total == found.read == number
+        return number
+
+    return work
+
+
+def _searched(endpoints: Endpoints, count: int) -> tuple[Archive, int]:
+    """Returns the archive of `count` rows, and how many of them were damaged."""
+    damaged = count // 4
+    return archive(endpoints, rows.damaged_name(count, damaged)), damaged
+
+
+def _work(into: DynamoDB, chosen: Selection, pool: Executor) -> destination.Work:
     return destination.Work(into, chosen, pool, Tally(), Event(), Silent())

@@ -26,7 +26,7 @@ def check_servers() -> Iterator[str]:
 def check_paths(delay: float, rounds: int, seconds: float, paths: list[str]) -> Iterator[str]:
     """Compares the sides of each path. Every answer is delayed by `delay` ms."""
     with servers(delay) as endpoints:
-        found = interleaved(endpoints, rounds, seconds, paths)
+        found = interleaved(endpoints, rounds, seconds, paths, delayed=delay > 0)
     yield from _medians(found)
     yield ""
     yield from _ratios(found)
@@ -105,6 +105,27 @@ def check_change(counts: tuple[int, ...]) -> Iterator[str]:
                 yield f"| {path} | {count * 5 + 1000:,} | {_requests(found, count)} |"
 
 
+def check_damage(delays: tuple[float, ...], count: int) -> Iterator[str]:
+    """Measures how fast `diff` and `timeline` find the changes of every fourth of `count` rows."""
+    yield (
+        "| latency | command | changes | changes/s | CPU µs/change | LIST | GET | HEAD | seconds "
+        "| peak MB |"
+    )
+    yield "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    for delay in delays:
+        with servers(delay) as endpoints:
+            for path in ("diff", "timeline"):
+                found = play(path, "ours", count, endpoints, warm=400, seconds=0)
+                done = found["items"]
+                sent = {kind: round(each * done) for kind, each in found["kinds"].items()}
+                listed = " | ".join(f"{sent.get(kind, 0):,}" for kind in ("list", "get", "head"))
+                yield (
+                    f"| {delay:g} ms | `{path}` | {done:,} | {found['rate']:,.0f} "
+                    f"| {found['cpu']:,.0f} | {listed} | {done / found['rate']:.1f} "
+                    f"| {_megabytes(found['peak'])} |"
+                )
+
+
 def _requests(found: Round, count: int) -> str:
     sent = {kind: round(each * count) for kind, each in found["kinds"].items()}
     listed = " | ".join(f"{sent.get(kind, 0):,}" for kind in ("list", "get", "head", "scan"))
@@ -137,9 +158,10 @@ def _rate(path: str, count: int, endpoints: Endpoints) -> float:
     """Returns our rate in items per second: the median of 3 rounds, or one long round."""
     rounds = 3 if count < 100_000 else 1
     items, seconds = (1000, count / 8000) if path == "capture" else (count, 0)
-    return median(
+    rates: list[float] = [
         play(path, "ours", items, endpoints, seconds=seconds)["rate"] for _ in range(rounds)
-    )
+    ]
+    return median(rates)
 
 
 def _megabytes(size: float) -> str:

@@ -28,8 +28,11 @@ SIDES = {"boto3": plain, "ours": ours, "bare": bare}
 def work_of(
     path: str, side: str, endpoints: Endpoints, items: int, folder: Path
 ) -> Callable[[], int]:
-    """Returns the work of a path and a side; it returns the number of items done."""
-    make = getattr(SIDES[side], path)
+    """Returns the work of a path and a side; it returns the number of items done. A number as a
+    side is our code with so many threads."""
+    if side.isdigit():
+        ours.fix(int(side))
+    make = getattr(SIDES.get(side, ours), path)
     made: Callable[[], int] = (
         make(endpoints, items, folder / "out.json") if path == "export" else make(endpoints, items)
     )

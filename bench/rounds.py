@@ -10,6 +10,10 @@ from bench.clients import Endpoints
 PATHS = {"capture": 1000, "backfill": 4000, "restore": 4000, "export": 4000}
 """Each path, with the number of items in one unit of work."""
 
+LONG = 40_000
+"""The number of items instead, where answers are delayed and our code has to find out how many
+requests help: it begins with few, and adapts them for seconds."""
+
 NAMES = {
     "capture": "stream batch → S3",
     "backfill": "table → S3",
@@ -55,8 +59,13 @@ def play(
     return found
 
 
+def items_of(path: str, side: str, *, delayed: bool, long: int = LONG) -> int:
+    """Returns the number of items in one unit of work."""
+    return long if delayed and side == "ours" and path != "capture" else PATHS[path]
+
+
 def interleaved(
-    endpoints: Endpoints, rounds: int, seconds: float, paths: list[str]
+    endpoints: Endpoints, rounds: int, seconds: float, paths: list[str], *, delayed: bool
 ) -> dict[str, dict[str, list[Round]]]:
     """Runs every side of every path in each round. A different side begins each time.
 
@@ -68,5 +77,6 @@ def interleaved(
     for number in range(rounds):
         for path in paths:
             for side in SIDES[number % 3 :] + SIDES[: number % 3]:
-                found[path][side].append(play(path, side, PATHS[path], endpoints, seconds=seconds))
+                items = items_of(path, side, delayed=delayed and seconds > 0)
+                found[path][side].append(play(path, side, items, endpoints, seconds=seconds))
     return found

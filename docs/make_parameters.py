@@ -21,6 +21,15 @@ POLICIES = {
     "RestorerPolicy": "Restorer (output `RestorerPolicyArn`)",
     "EnablerPolicy": "Whoever enables and disables tables (output `EnablerPolicyArn`)",
     "RedriverPolicy": "Whoever redrives failed batches (output `RedriverPolicyArn`)",
+    "DistributorPolicy": (
+        "Whoever starts distributed runs, with `DistributedWorkers` (output `DistributorPolicyArn`)"
+    ),
+    "BackfillWorkerPolicy": "Role of the workers of a distributed backfill",
+    "BackfillMachinePolicy": "Role of the state machine of a distributed backfill",
+    "RestoreWorkerPolicy": "Role of the workers of a distributed restore",
+    "RestoreMachinePolicy": "Role of the state machine of a distributed restore",
+    "EnrollerPolicy": "Role of the enroller, with `EnrolPattern` or `EnrolTag` (output"
+    " `EnrollerPolicyArn`)",
     "DrillerPolicy": "Role of the driller, with `DrillSchedule` (output `DrillerPolicyArn`)",
 }
 
@@ -28,8 +37,8 @@ GIVEN = {"HasKey": "KmsKeyArn", "HasTableKeys": "TableKeyArns"}
 """Conditions of the template, and the parameters that make them true."""
 
 INTRODUCTION = """The actions and resources that each policy allows. In addition, the statements
-`OnlyThisArchive` and `OnlyTheseFailures` deny every action of S3 on a bucket of this name that
-belongs to another account."""
+`OnlyThisArchive`, `OnlyTheseFailures`, and `OnlyThisWork` deny every action of S3 on a bucket of
+this name that belongs to another account."""
 
 
 def reference() -> str:

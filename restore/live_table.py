@@ -1,7 +1,7 @@
 """A restore of the live table in place: a rewind."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -77,42 +77,21 @@ class LiveTable:
         Raises ArchiveError when a version cannot be read, and NotConfirmedError when the plan is
         not confirmed.
         """
-        spools = self._plan(work, plan)
-        try:
-            if not work.readable:
-                first = work.tally.unreadable[0]
-                raise ArchiveError(f"{first} Nothing was written.", first.hint)
-            puts, deletes = (work.tally.steps[action] for action in ("put", "delete"))
-            if self.confirm and not self.confirm(puts, deletes):
+        with closing(self.planned(work, plan)) as planned:
+            if self.confirm and not self.confirm(planned.puts, planned.deletes):
                 raise NotConfirmedError(
                     "Not confirmed; nothing was written.", "--yes rewinds without asking."
                 )
-            return self._write(work, plan.archive, chain.from_iterable(spools), puts + deletes)
-        finally:
-            for spool in spools:
-                spool.close()
+            return planned.write()
 
-    def _write(
-        self, work: Work, archive: Archive, steps: Iterable[Step], count: int
-    ) -> RewoundTable:
-        with ExitStack() as stack:
-            receipt = stack.enter_context(self.receipts()) if self.receipts else None
-            task = stack.enter_context(work.progress.task("rewind", "rows"))
-
-            def tell() -> None:
-                task.advance(1, (task.done + 1) / count)
-
-            try:
-                pace = Pace(self.rate, work.stop)
-                rows = self.copy.name if self.copy else ""
-                found = rewind(work.dynamodb, archive, steps, work.pool, tell, receipt, pace, rows)
-            except BaseException:
-                if receipt and receipt.name:
-                    work.progress.note(f"Receipt of what was written: {receipt.name}")
-                raise
-        left = tuple(f"{key}: {reason}" for key, reason in found.left)
-        name = receipt.name if receipt else None
-        return RewoundTable(found.done, found.already, left, name)
+    def planned(self, work: Work, plan: Planner) -> "PlannedRewind":
+        """Returns the complete plan, on disk. Raises ArchiveError when a version cannot be read."""
+        planned = PlannedRewind(self, work, plan.archive, self._plan(work, plan))
+        if not work.readable:
+            planned.close()
+            first = work.tally.unreadable[0]
+            raise ArchiveError(f"{first} Nothing was written.", first.hint)
+        return planned
 
     def _plan(self, work: Work, plan: Planner) -> list[Spool]:
         """Returns the steps that change a row, slice by slice, on disk."""
@@ -138,3 +117,55 @@ class LiveTable:
                 for each in made:
                     each.close()
                 raise
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRewind:
+    """A rewind that is planned to the end and not confirmed yet. It takes space on disk until it is
+    closed."""
+
+    live: LiveTable
+    work: Work
+    archive: Archive
+    spools: list[Spool]
+
+    @property
+    def puts(self) -> int:
+        """The number of rows to put."""
+        return self.work.tally.steps["put"]
+
+    @property
+    def deletes(self) -> int:
+        """The number of rows to delete."""
+        return self.work.tally.steps["delete"]
+
+    def close(self) -> None:
+        """Removes the plan from disk."""
+        for spool in self.spools:
+            spool.close()
+
+    def write(self) -> RewoundTable:
+        """Writes the planned rows that are still what was read. Raises what AWS answers; the
+        receipt then names what was written."""
+        live, work, count = self.live, self.work, self.puts + self.deletes
+        steps = chain.from_iterable(self.spools)
+        with ExitStack() as stack:
+            receipt = stack.enter_context(live.receipts()) if live.receipts else None
+            task = stack.enter_context(work.progress.task("rewind", "rows"))
+
+            def tell() -> None:
+                task.advance(1, (task.done + 1) / count)
+
+            try:
+                pace = Pace(live.rate, work.stop)
+                rows = live.copy.name if live.copy else ""
+                found = rewind(
+                    work.dynamodb, self.archive, steps, work.pool, tell, receipt, pace, rows
+                )
+            except BaseException:
+                if receipt and receipt.name:
+                    work.progress.note(f"Receipt of what was written: {receipt.name}")
+                raise
+        left = tuple(f"{key}: {reason}" for key, reason in found.left)
+        name = receipt.name if receipt else None
+        return RewoundTable(found.done, found.already, left, name)

@@ -1,128 +1,199 @@
-"""Executes a rebuild: writes every step of a plan into a table, all slices at once, each slice
-resumable."""
+"""Executes a rebuild: writes what a plan puts into a table, slice by slice. A slice is done in one
+go, or as much of it as there is time for."""
 
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import closing
-from threading import Event, Lock
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
 
-from restore.fill import Filler
-from restore.plan import Planner, Step, Tally, steps
-from restore.target import Target
-from restore.writer import BatchWriter, Failure
+from restore.fill import Filler, Track
+from restore.order import RestoreOrder
+from restore.plan import Counted, Planner, Step, Tally, step_chunks
+from restore.writer import BatchWriter
+from stream_backup.archive.layout import Archive
+from stream_backup.archive.pool import RequestPool
 from stream_backup.archive.selection import Selection
-from stream_backup.archive.slices import run_slices
-from stream_backup.aws.capacity import ReadBudget
-from stream_backup.aws.scan import TableScan
+from stream_backup.archive.slices import never, run_slices
+from stream_backup.aws.capacity import WriteBudget
+from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.core.key import KeySchema, key_hash, key_json
+from stream_backup.core.slice import NameSlice
+from stream_backup.workers.crew import Workers, deal
 
-Written = Callable[[Sequence[str]], None]
-"""Called with the names of the items that have just been written."""
-
-
-def load(
-    plan: Planner,
-    chosen: Selection,
-    target: Target,
-    writer: BatchWriter,
-    pool: Executor,
-    tally: Tally,
-    written: Written,
-    stop: Event,
-) -> list[Failure]:
-    """Writes what the plan puts and returns what could not be written. A slice that failed in part
-    is not recorded as complete."""
-    if not target.had_rows:
-        return _fill(plan, chosen, target, writer, pool, tally, written, stop, None)
-    with closing(_Names()) as names:
-        failures = _fill(plan, chosen, target, writer, pool, tally, written, stop, names)
-        if failures or tally.unreadable or stop.is_set():
-            return failures
-        return _delete_others(chosen, target, writer, names, stop)
+LISTED = 20
+"""How many errors a record names."""
 
 
-def _fill(
-    plan: Planner,
-    chosen: Selection,
-    target: Target,
-    writer: BatchWriter,
-    pool: Executor,
-    tally: Tally,
-    written: Written,
-    stop: Event,
-    names: "_Names | None",
-) -> list[Failure]:
-    """Writes what the plan puts. `names` collects the items of a table that may contain others."""
+@dataclass(frozen=True, slots=True)
+class BatchWritten:
+    """The names of items that have just been written, and what may be recorded as done of the
+    slices that they belong to."""
 
-    def write(batch: Sequence[Step]) -> list[Failure]:
-        failures = writer.put(step.body for step in batch if step.body is not None)
-        if names is not None:
-            names.add(step.name for step in batch)
-        written([step.name for step in batch])
-        return failures
+    names: tuple[str, ...]
+    parts: tuple[NameSlice, ...]
 
-    def complete(part: str) -> None:
-        if not stop.is_set() and names is None:
-            target.slice_done(part)
 
-    filler = Filler(write, complete)
+@dataclass(frozen=True, slots=True)
+class SliceLoaded:
+    """What was done of one slice: the `slice` as it is to be continued, and how it may be recorded
+    (`sure`): done up to the first item that failed. `failures` has a line for each item that could
+    not be written, with its key and the reason. The counts are those of this call."""
 
-    def read(part: str) -> None:
-        unreadable = len(tally.unreadable)
-        for step in steps(plan, chosen.histories(part), pool, tally):
-            if stop.is_set():
+    slice: NameSlice
+    sure: NameSlice
+    written: int
+    counted: Counted
+    failures: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Returns how many items were written and failed, how many did not exist at the moment, how
+        many could not be read, and how many versions were listed."""
+        return {
+            "written": self.written,
+            "failed": len(self.failures),
+            "absent": self.counted.steps.get("absent", 0),
+            "unreadable": len(self.counted.unreadable),
+            "versions": self.counted.versions,
+        }
+
+    def record(self) -> dict[str, Any]:
+        """Returns the result as a JSON object, with the first of the errors."""
+        return {
+            "slice": self.slice.record(),
+            "sure": self.sure.record(),
+            "counts": self.counts,
+            "failures": list(self.failures[:LISTED]),
+            "unreadable": [str(error) for error in self.counted.unreadable[:LISTED]],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Writes what `plan` puts with `writer`, in one process. `report` is called after each batch.
+    Nothing more is begun once `stop` is set; and no further items are read of a slice when the time
+    is `over`, but what was read is written."""
+
+    plan: Planner
+    chosen: Selection
+    schema: KeySchema
+    writer: BatchWriter
+    pool: Executor
+    stop: Event
+    report: Callable[[BatchWritten], None]
+    over: Callable[[], bool] = never
+
+    def load(self, parts: Sequence[NameSlice]) -> list[SliceLoaded]:
+        """Does as much of these slices, all at once, as there is time for: of each at least one
+        chunk."""
+        work = [(part, Track(part), Tally()) for part in parts]
+        filler = Filler(self._write, self._wrote)
+
+        def read(number: str) -> None:
+            self._read(*work[int(number)], filler)
+
+        run_slices(read, [str(number) for number in range(len(work))], self.stop)
+        filler.flush()
+        return [
+            SliceLoaded(
+                track.slice, track.sure, track.written, tally.counted(), tuple(track.failures)
+            )
+            for _, track, tally in work
+        ]
+
+    def _read(self, part: NameSlice, track: Track, tally: Tally, filler: Filler) -> None:
+        histories = self.chosen.within(part)
+        for chunk in step_chunks(self.plan, histories, self.pool, tally):
+            for step in chunk:
+                if self.stop.is_set():
+                    return
+                if isinstance(step, Step) and step.action == "put":
+                    filler.add(track, step)
+                else:
+                    filler.skip(track, step.name, done=isinstance(step, Step))
+            if self.over():
                 return
-            if step.action == "put":
-                filler.add(step)
-        if len(tally.unreadable) == unreadable:
-            filler.end(part)
+        if not self.stop.is_set():
+            filler.end(track)
 
-    run_slices(read, [part for part in chosen.slices if part not in target.done], stop)
-    filler.flush()
-    return filler.failures
+    def _write(self, batch: Sequence[Step]) -> dict[str, str] | None:
+        failures = self.writer.put(step.body for step in batch if step.body is not None)
+        if self.stop.is_set():
+            return None
+        found = {}
+        for failure in failures:
+            key = failure.key(self.schema)
+            found[key_hash(key)] = f"{key_json(key)}: {failure.reason}"
+        return found
+
+    def _wrote(self, names: Sequence[str], parts: Sequence[NameSlice]) -> None:
+        self.report(BatchWritten(tuple(names), tuple(parts)))
 
 
-def _delete_others(
-    chosen: Selection, target: Target, writer: BatchWriter, names: "_Names", stop: Event
-) -> list[Failure]:
-    """Deletes the rows of a replaced table that did not exist at the moment; of selected items only
-    those."""
-    if chosen.keys:
-        return writer.delete(
-            key_json(key).encode() for key in chosen.keys if key_hash(key) not in names
+def load_slices(
+    order: RestoreOrder,
+    parts: Sequence[NameSlice],
+    dynamodb: DynamoDB,
+    archive: Archive,
+    stop: Event,
+    report: Callable[[BatchWritten], None],
+    over: Callable[[], bool] = never,
+    budget: WriteBudget | None = None,
+) -> list[SliceLoaded]:
+    """Does as much of these slices as there is time for, in one process, with clients of its own:
+    the whole work of a worker, wherever it runs. `budget` is shared with other processes; without
+    one, `order` limits the rate of this one."""
+    assert archive.schema is not None
+    writer = BatchWriter(dynamodb, order.into, order.rate, order.patience, stop, budget=budget)
+    with RequestPool() as pool:
+        chosen = Selection(archive, order.keys)
+        plan = order.plan(archive)
+        loader = Loader(plan, chosen, archive.schema, writer, pool, stop, report, over)
+        return loader.load(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadJob:
+    """The slices that a worker process loads. It reports each batch (`BatchWritten`) and, at the
+    end, each slice (`SliceLoaded`)."""
+
+    order: RestoreOrder
+    parts: tuple[NameSlice, ...]
+    budget: WriteBudget
+
+    def work(
+        self,
+        dynamodb: DynamoDB,
+        archive: Archive,
+        stop: Event,
+        report: Callable[[BatchWritten | SliceLoaded], None],
+    ) -> None:
+        """Loads the slices."""
+        done = load_slices(
+            self.order, self.parts, dynamodb, archive, stop, report, budget=self.budget
         )
-    schema = KeySchema.of(target.description.table)
-    names_of_key = tuple(name for name, _ in schema.attributes)
-    scan = TableScan(target.dynamodb, target.name, names=names_of_key)
-    failures: list[Failure] = []
-    for page in scan.pages(ReadBudget(None), stop):
-        others = [key for key in page.items if key_hash(key) not in names]
-        failures += writer.delete(key_json(key).encode() for key in others)
-    return failures
+        for each in done:
+            report(each)
 
 
-class _Names:
-    """The names of items on disk, so that a table of any size can be compared. Thread-safe."""
+def load_with(
+    workers: Workers,
+    order: RestoreOrder,
+    parts: Sequence[NameSlice],
+    rate: float | None,
+    report: Callable[[BatchWritten], None],
+) -> list[SliceLoaded]:
+    """Does what `load_slices` does, in several processes that write no more than `rate` items a
+    second together."""
+    done: list[SliceLoaded] = []
 
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", check_same_thread=False)
-        self._database.execute("CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID")
-        self._lock = Lock()
+    def heard(found: BatchWritten | SliceLoaded) -> None:
+        if isinstance(found, SliceLoaded):
+            done.append(found)
+        else:
+            report(found)
 
-    def add(self, names: Iterable[str]) -> None:
-        with self._lock:
-            self._database.executemany(
-                "INSERT OR IGNORE INTO names VALUES (?)", ((name,) for name in names)
-            )
-
-    def __contains__(self, name: str) -> bool:
-        with self._lock:
-            return (
-                self._database.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone()
-                is not None
-            )
-
-    def close(self) -> None:
-        with self._lock:
-            self._database.close()
+    budget = WriteBudget(rate)
+    workers.run([LoadJob(order, hand, budget) for hand in deal(parts, workers.number)], heard)
+    return sorted(done, key=lambda each: each.slice.range)

@@ -8,13 +8,13 @@ consumes these very steps.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Literal, NamedTuple, Protocol
 
-from stream_backup.archive.chunks import read_chunks
+from stream_backup.archive.chunks import whole_chunks
 from stream_backup.archive.layout import Archive, History, Stat
 from stream_backup.archive.reading import Reading
 from stream_backup.core.as_of import item_at
@@ -64,6 +64,26 @@ class Tally:
                 self.unreadable.append(step)
             else:
                 self.steps[step.action] += 1
+
+    def add(self, counted: "Counted") -> None:
+        """Adds what was counted of a part."""
+        with self._lock:
+            self.steps.update(counted.steps)
+            self.versions += counted.versions
+            self.unreadable += counted.unreadable
+
+    def counted(self) -> "Counted":
+        """Returns what has been counted so far."""
+        with self._lock:
+            return Counted(dict(self.steps), self.versions, tuple(self.unreadable))
+
+
+class Counted(NamedTuple):
+    """What a tally has found, as data."""
+
+    steps: dict[str, int]
+    versions: int
+    unreadable: tuple[ArchiveError, ...]
 
 
 class Planner(Protocol):
@@ -169,15 +189,31 @@ def steps(
 ) -> Iterator[Step]:
     """Yields the steps of these histories in their order, read by `pool` a chunk at a time. A
     history with an unreadable version is counted instead."""
+    for chunk in step_chunks(planner, histories, pool, tally):
+        yield from (step for step in chunk if isinstance(step, Step))
 
-    def one(history: History) -> Step | ArchiveError:
+
+class Unreadable(NamedTuple):
+    """An item with a version that cannot be read."""
+
+    name: str
+    error: ArchiveError
+
+
+def step_chunks(
+    planner: Planner, histories: Iterable[History], pool: Executor, tally: Tally
+) -> Iterator[Sequence[Step | Unreadable]]:
+    """Yields what `steps` yields a chunk at a time, with the items that could not be read in their
+    places."""
+
+    def one(history: History) -> Step | Unreadable:
         tally.listed(len(history.versions))
         try:
             return planner.step(history)
         except ArchiveError as error:
-            return error
+            return Unreadable(history.name, error)
 
-    for step in read_chunks(one, histories, pool):
-        tally.planned(step)
-        if not isinstance(step, ArchiveError):
-            yield step
+    for chunk in whole_chunks(one, histories, pool):
+        for step in chunk:
+            tally.planned(step if isinstance(step, Step) else step.error)
+        yield chunk

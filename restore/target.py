@@ -2,51 +2,46 @@
 
 While it is being filled it carries two tags, so that the same command resumes after an interruption
 and no other command takes a half-filled table for a complete one: which restore is under way, and
-which slices of the archive are complete. A table that was new or empty keeps one tag after that:
+which parts of the archive are complete (`kept.py`). Only the process that a person started writes
+them: its workers report to it. A table that was new or empty keeps one tag after that:
 what it was restored from, unless its own tags leave no room for it. Tags may be written five times
 a second, and are seen some seconds later (Amazon DynamoDB API Reference, "TagResource").
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 
 from botocore.exceptions import ClientError
 
-from stream_backup.archive.slices import SLICES
+from restore.kept import DoneBlocks
+from restore.usable import DONE, OURS, REPLACED, restored_as, usable
 from stream_backup.aws.creation import MOST_TAGS, create, restore_settings, tags_later
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.table import (
     RESTORED,
     RESTORING,
-    look_up,
     require,
-    tags_of,
     wait_until_active,
 )
-from stream_backup.core.key import KeySchema
-from stream_backup.core.records import Live, TableDescription
-from stream_backup.errors import UsageError
-
-DONE = "stream-backup:done"
-REPLACED = " overwrite"
-
-OURS = (RESTORING, DONE)
-"""The tags of a table that is being filled."""
+from stream_backup.core.records import TableDescription
+from stream_backup.core.slice import NameSlice
 
 TAG_PAUSE = 0.25
 """Seconds between two writes of tags: AWS takes five a second of an account."""
 
-TAGS_SEEN = 10
-"""Seconds after the creation of a table in which its tags may not be seen yet: AWS says "a few
-seconds"."""
+PART_PAUSE = 5.0
+"""Seconds between two writes of tags while no slice has ended: what was written in them is written
+again after an interruption."""
 
 
 @dataclass(slots=True)
 class Target:
-    """`identity` says which restore fills the table; `done` are the slices that are already loaded;
-    `resumed` says that an interrupted restore is continued; `had_rows` says that the table may
-    contain other rows."""
+    """`identity` says which restore fills the table; `done` is what is already loaded; `resumed`
+    says that an interrupted restore is continued; `had_rows` says that the table may contain other
+    rows, so that what is loaded is not recorded: the names of all items are needed to tell them."""
 
     dynamodb: DynamoDB
     name: str
@@ -55,20 +50,41 @@ class Target:
     identity: str
     resumed: bool
     had_rows: bool
-    done: set[str] = field(default_factory=set)
+    done: DoneBlocks = field(default_factory=DoneBlocks)
+    _parts: dict[tuple[str, str], NameSlice] = field(default_factory=dict)
+    _tagged: DoneBlocks = field(default_factory=DoneBlocks)
     _tagged_at: float = 0.0
+    _reporting: Lock = field(default_factory=Lock)
     _lock: Lock = field(default_factory=Lock)
 
-    def slice_done(self, part: str) -> None:
-        """Records on the table that nothing is left to write of this slice, together with those
-        that ended since the last record. A slice that is not recorded yet is only restored again
-        after an interruption, so nothing waits for AWS to take another tag."""
-        self.done.add(part)
-        with self._lock:
-            now = time.monotonic()
-            if now >= self._tagged_at + TAG_PAUSE:
-                self._tag([{"Key": DONE, "Value": "".join(sorted(self.done.copy()))}])
+    def record(self, parts: Iterable[NameSlice]) -> None:
+        """Records on the table how far these slices are done, together with the others that have
+        moved since the last record. What is not recorded yet is only restored again after an
+        interruption, so nothing waits for AWS to take another tag."""
+        ended = False
+        with self._reporting:
+            for part in parts:
+                ended |= part.done
+                # Threads overtake each other.
+                self._parts[part.range] = part.further(self._parts.get(part.range, part))
+        if self.had_rows or not self._lock.acquire(blocking=False):
+            return  # another thread is writing a tag
+        try:
+            now, pause = time.monotonic(), TAG_PAUSE if ended else PART_PAUSE
+            if now < self._tagged_at + pause:
+                return
+            with self._reporting:
+                self.done = self.done.and_of(self._parts.values())
+            if self.done != self._tagged:
+                self._tag([{"Key": DONE, "Value": str(self.done)}])
+                self._tagged = self.done
                 self._tagged_at = time.monotonic()
+        finally:
+            self._lock.release()
+
+    def keep(self, done: DoneBlocks) -> None:
+        """Records on the table that these blocks are done."""
+        self._tag([{"Key": DONE, "Value": str(done)}])
 
     def finish(self) -> None:
         """Restores the remaining settings and removes the tags of the restore, which make room for
@@ -77,7 +93,7 @@ class Target:
         restore_settings(self.dynamodb, self.name, self.description)
         later = tags_later(self.description, len(OURS))
         if not self.had_rows and len(self.description.tags) < MOST_TAGS:
-            later.append({"Key": RESTORED, "Value": self.identity.partition(" ")[2]})
+            later.append({"Key": RESTORED, "Value": restored_as(self.identity)})
         if later:
             # While it is being filled, so that a run that is killed here is resumed.
             self._untag([DONE])
@@ -110,8 +126,9 @@ def prepare(
     or has another key.
     """
     tags = {RESTORING: identity, DONE: ""}
-    live, now = look_up(dynamodb, name)
-    if live is None:
+    look = partial(usable, dynamodb, name, description, identity)
+    found = look(overwrite=overwrite, warm_throughput=warm_throughput)
+    if found is None:
         try:
             create(dynamodb, name, description, tags, warm_throughput, stream=stream)
         except ClientError as error:
@@ -119,71 +136,17 @@ def prepare(
             if error.response["Error"]["Code"] != "ResourceInUseException":
                 raise
             wait_until_active(dynamodb, name)
-            live, now = require(dynamodb, name)
-        else:
-            arn = require(dynamodb, name)[0].description["TableArn"]
-            return Target(dynamodb, name, arn, description, identity, resumed=False, had_rows=False)
-    if KeySchema.of(live.description) != KeySchema.of(description.table):
-        raise UsageError(
-            f"Table {name} has another key than the table to restore.",
-            "Restore into a new table: --into NAME",
-        )
-    arn = live.description["TableArn"]
-    wait_until_active(dynamodb, name)
-    kept = _tags_seen(dynamodb, name, live, now)
-    if kept.get(RESTORING) == identity:
-        done = set(kept.get(DONE, "")) & set(SLICES)
-        return Target(
-            dynamodb, name, arn, description, identity, resumed=True, had_rows=False, done=done
-        )
-    if kept.get(RESTORING) == identity + REPLACED and overwrite:
-        return Target(dynamodb, name, arn, description, identity, resumed=True, had_rows=True)
-    if warm_throughput:
-        raise UsageError(
-            f"Table {name} exists, and --warm-throughput is a setting of a new table.",
-            "Leave it out. To change an existing table: aws dynamodb update-table --table-name"
-            f" {name} --warm-throughput WriteUnitsPerSecond={warm_throughput}",
-        )
-    request = {"TableName": name, "Limit": 1, "ConsistentRead": True}
-    rows = dynamodb.call("scan", request).data["Items"]
-    if not overwrite:
-        _require_free(name, kept.get(RESTORING), has_rows=bool(rows))
-    if rows:
+            found = look(overwrite=overwrite, warm_throughput=warm_throughput)
+    if found is None:
+        arn = require(dynamodb, name)[0].description["TableArn"]
+        return Target(dynamodb, name, arn, description, identity, resumed=False, had_rows=False)
+    target = Target(dynamodb, name, found.arn, description, identity, found.resumed, found.has_rows)
+    if found.resumed:
+        if not found.has_rows:
+            target.done = DoneBlocks.of(found.tags.get(DONE, ""))
+        return target
+    if found.has_rows:
         tags[RESTORING] += REPLACED  # so that only another --overwrite resumes it
-    if len(kept.keys() | tags.keys()) > MOST_TAGS:
-        raise UsageError(
-            f"Table {name} has {len(kept)} tags. While it is being filled it needs"
-            f" {len(OURS)} more, and a table has at most {MOST_TAGS}.",
-            "Remove some of its tags, or restore into a new table (--into NAME).",
-        )
     settings = [{"Key": key, "Value": value} for key, value in tags.items()]
-    dynamodb.call("tag_resource", {"ResourceArn": arn, "Tags": settings})
-    return Target(dynamodb, name, arn, description, identity, resumed=False, had_rows=bool(rows))
-
-
-def _tags_seen(dynamodb: DynamoDB, name: str, live: Live, now: int) -> dict[str, str]:
-    """Returns the tags of an existing table. When it was just created, another restore may have
-    created it, whose tags are not seen yet."""
-    while True:
-        found = tags_of(dynamodb, live.description["TableArn"])
-        kept = {tag["Key"]: tag["Value"] for tag in found}
-        if RESTORING in kept or now - live.created >= TAGS_SEEN:
-            return kept
-        time.sleep(1)
-        now = require(dynamodb, name)[1]
-
-
-def _require_free(name: str, other: str | None, *, has_rows: bool) -> None:
-    """Raises UsageError when another restore is filling the table, or the table has rows."""
-    if other is not None:
-        raise UsageError(
-            f"Table {name} is partly filled by another restore: {other.partition(' ')[2]}.",
-            "Resume that restore, restore into a new table (--into NAME), or replace the rows "
-            "(--overwrite).",
-        )
-    if has_rows:
-        raise UsageError(
-            f"Table {name} exists and is not empty.",
-            "Restore into a new table (--into NAME), rewind the live table (--in-place), or make it"
-            " equal to the moment (--overwrite), which deletes the rows that did not exist then.",
-        )
+    dynamodb.call("tag_resource", {"ResourceArn": found.arn, "Tags": settings})
+    return target

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from restore.pace import Pace
+from restore.pace import Pace, SharedPace
+from stream_backup.aws.capacity import WriteBudget
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.errors import is_transient
 from stream_backup.core.item import Item
@@ -43,18 +44,21 @@ class Failure(NamedTuple):
 
 @dataclass(slots=True)
 class BatchWriter:
-    """Writes to `table` at no more than `rate` items a second, None for no limit. Once `stop` is
-    set nothing more is sent, and what was not sent is no failure. Thread-safe."""
+    """Writes to `table` at no more than `rate` items a second, None for no limit, or within a
+    `budget` that other processes use too. Once `stop` is set nothing more is sent, and what was not
+    sent is no failure. Thread-safe."""
 
     dynamodb: DynamoDB
     table: str
     rate: float | None = None
     patience: float = PATIENCE
     stop: Event = field(default_factory=Event)
-    _pace: Pace = field(init=False)
+    budget: WriteBudget | None = None
+    _pace: Pace | SharedPace = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pace = Pace(self.rate, self.stop)
+        shared = self.budget and SharedPace(self.budget, self.stop)
+        self._pace = shared or Pace(self.rate, self.stop)
 
     def put(self, bodies: Iterable[bytes]) -> list[Failure]:
         """Puts items given as canonical JSON; returns those that could not be written."""

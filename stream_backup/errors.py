@@ -6,6 +6,7 @@
     ├── IncompleteError        3   some items could not be written
     │   └── UnavailableError   3   AWS was busy or out of reach for longer than a command waits
     ├── CoverageError          4   the moment cannot be restored exactly
+    ├── AttentionError         6   a table needs attention (`status --check`)
     ├── ArchiveError           5   the archive is unreadable or inconsistent
     │   ├── LatenessError      5   a version is later than its writer announced
     │   └── StampError         5   a version is stamped later than it was written
@@ -63,6 +64,12 @@ class ArchiveError(StreamBackupError):
     """The archive is unreadable or inconsistent."""
 
     exit_code = 5
+
+
+class AttentionError(StreamBackupError):
+    """`status --check` found a table that needs attention."""
+
+    exit_code = 6
 
 
 class LatenessError(ArchiveError):

@@ -42,6 +42,7 @@ SHARED = {
     "page",
     "permissions",
     "scale",
+    "slices",
     "stack",
     "undo_story",
 }

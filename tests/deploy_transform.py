@@ -49,7 +49,14 @@ def transformed(path: Path) -> Any:
     template = yaml_parse(path.read_text())
     template["Transform"] = "AWS::Serverless-2016-10-31"
     template["Resources"] = expanded(template["Resources"])
-    for function in ("Function", "Watcher", "Driller"):
+    for function in (
+        "Function",
+        "Watcher",
+        "Driller",
+        "BackfillWorker",
+        "RestoreWorker",
+        "Enroller",
+    ):
         # As `sam package` would write it.
         template["Resources"][function]["Properties"]["CodeUri"] = "s3://code/function.zip"
     session = Session(region_name="us-east-1")

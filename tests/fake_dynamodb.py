@@ -16,6 +16,7 @@ from stream_backup.aws.dynamodb import Answer, DynamoDB
 from stream_backup.core.item import Item, encode
 from stream_backup.core.key import key_hash
 from stream_backup.core.time_rule import QUIET, QUIET_READS
+from tests.expressions import Expressions
 from tests.model import ARN, NAME, SCHEMA, Model, Rows, StreamLife
 
 PAGE = 2
@@ -160,6 +161,19 @@ class FakeDynamoDB(DynamoDB):
 
     def _delete_item(self, request: dict[str, Any]) -> Any:
         return self._write(request, request["Key"], None)
+
+    def _update_item(self, request: dict[str, Any]) -> Any:
+        """Executes what an undo sends, as strictly as DynamoDB does."""
+        key = request["Key"]
+        before = self._rows(request["TableName"]).get(key_hash(key))
+        expressions = Expressions(request)
+        if not expressions.holds(request["ConditionExpression"], before):
+            raise refusal("ConditionalCheckFailedException")
+        assert before is not None, "a row must not come back as a stump"
+        item = expressions.updated(request["UpdateExpression"], before, {*key})
+        expressions.finish()
+        self._store(request["TableName"], key, item)
+        return {"Attributes": before} if "ReturnValues" in request else {}
 
     def _write(self, request: dict[str, Any], key: Item, item: Item | None) -> Any:
         before = self._rows(request["TableName"]).get(key_hash(key))

@@ -12,7 +12,6 @@ as if nothing had failed. A request that a command does not make today is covere
 
 import argparse
 import json
-import os
 import random
 import signal
 import sys
@@ -20,28 +19,22 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Event, Lock
 from typing import Any, NamedTuple
 
 from tests import hurried
-from tests.cli import Answer, Between, Lost, Request, Said, proxy
-from tests.fault_worlds import NAME, Program, World, Worlds, backend, checked, final, worlds
+from tests.callers import FILE, Callers
+from tests.cli import Between, Said, proxy
+from tests.fault_places import KINDS, Fault, Place, numbered, sizes, strict, tried
+from tests.fault_upstream import Moto
+from tests.fault_worlds import NAME, Program, World, Worlds, checked, final, worlds
 from tests.servers import Aws, moto
-
-OF_WRITES = ("lost", "cut off", "killed", "killed after")
-KINDS = ("busy", "denied", "lost", "cut off", "killed", "killed after")
-"""What happens to a request. `busy`: AWS refuses it once. `denied`: IAM denies it, once. `lost`: it
-is executed, and the answer is lost. `cut off`: the same, and from then on nothing reaches AWS.
-`killed`: the process is killed before the request is executed, or after. Those of OF_WRITES are
-tried only where something may have changed: a request that only reads leaves nothing behind, so
-that its position is that of the write before it."""
-
-READS = ("Get", "List", "Describe", "Head", "Scan", "Invoke")
 
 EVERY = frozenset({"live", "files", "records", "versions"})
 ROWS = frozenset({"live", "files"})
@@ -63,8 +56,8 @@ class Command:
     local: bool = False
     gone: bool = False
 
-    def fault(self, kind: str = "", position: int = 0) -> "Fault":
-        return Fault(kind, position, self.local, self.gone)
+    def fault(self, folder: Path, kind: str = "") -> Fault:
+        return Fault(kind, gone=self.gone, folder=folder if self.local else None)
 
     def spoken(self, world: World) -> list[str]:
         moments = {name.upper(): world.at(name) for name in world.marks}
@@ -89,7 +82,7 @@ REFUSED = frozenset({0, 2})
 COMMANDS: dict[str, Command] = {
     "enable": Command("table", "enable TABLE --stream-only"),
     "enable with a function": Command("stack", "enable TABLE"),
-    "enable --match": Command("stack", "enable --match ord*"),
+    "enable --match": Command("several", "enable --match ord*", parts=EVERY | {"known"}),
     "disable": Command("followed", "disable TABLE", again=REFUSED),
     "disable with a function": Command("attached", "disable TABLE", again=REFUSED),
     "disable when the stream is gone": Command("off", "disable TABLE", again=REFUSED, gone=True),
@@ -114,132 +107,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "undo --receipt": Command("undone", "undo TABLE --receipt RECEIPT --yes", parts=ROWS),
     "redrive": Command("failed", "redrive TABLE"),
-    "redrive --give-up": Command("failed", "redrive TABLE --give-up"),
+    "redrive --give-up": Command("hopeless", "redrive TABLE --give-up"),
     "outage": Command("followed", "outage TABLE --since GOOD --until DAMAGED --yes"),
     "watcher": Command("disordered", "", program=hurried.watcher),
 }
-
-
-# The failures
-
-
-def refused(request: Request, code: str, status: int) -> Answer:
-    """Returns an error in the form of the request's service."""
-    if request.path.startswith("/20"):  # Lambda
-        return status, json.dumps({"__type": code, "Message": code}).encode()
-    if b"Action=" in request.body:  # CloudFormation
-        found = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>"
-        return status, f"<ErrorResponse>{found}</ErrorResponse>".encode()
-    if request.path == "/":
-        return status, json.dumps({"__type": f"com.amazonaws#{code}", "message": code}).encode()
-    return status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
-
-
-def is_write(request: Request) -> bool:
-    """Whether a request may change something."""
-    if request.path.startswith("/20"):  # Lambda
-        return request.method != "GET" and not request.path.endswith("/invocations")
-    return not (b"Action=" in request.body or request.operation.startswith(READS))
-
-
-def busy(request: Request) -> Answer:
-    return refused(request, "ServiceUnavailable", 503)
-
-
-def denied(request: Request) -> Answer:
-    is_data = request.path == "/" and b"Action=" not in request.body
-    code = "AccessDeniedException" if is_data or request.path.startswith("/20") else "AccessDenied"
-    return refused(request, code, 400 if is_data else 403)
-
-
-GONE = b'{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"gone"}'
-ENDED = b'{"StreamDescription":{"StreamStatus":"DISABLED","Shards":[{"ShardId":"1"}]}}'
-
-
-def strict(request: Request, *, gone: bool = False) -> Answer | None:
-    """Answers what AWS answers where moto is more tolerant, and for the deployed function."""
-    if request.path.endswith("/invocations"):
-        return 200, b'{"batchItemFailures": [], "announces": true}'
-    if request.path.startswith("/2015-03-31/event-source-mappings") and request.body:
-        asked = json.loads(request.body)
-        for found in backend("lambda").list_event_source_mappings(
-            asked.get("EventSourceArn", ""), ""
-        ):
-            if "StartingPosition" in asked and found.function_arn.endswith(asked["FunctionName"]):
-                return refused(request, "ResourceConflictException", 409)
-    if request.operation == "DescribeKinesisStreamingDestination":
-        return 200, b"{}"
-    if request.operation == "DescribeStream":
-        table = backend("dynamodb").tables[NAME]
-        if not (table.stream_specification or {}).get("StreamEnabled"):
-            return (400, GONE) if gone else (200, ENDED)
-    if request.operation == "UpdateTable":
-        asked = json.loads(request.body)
-        table = backend("dynamodb").tables.get(asked["TableName"])
-        on = (asked.get("StreamSpecification") or {}).get("StreamEnabled")
-        is_on = bool(table and (table.stream_specification or {}).get("StreamEnabled"))
-        if on is not None and on == is_on:
-            return refused(request, "ValidationException", 400)
-    if request.operation == "UpdateTimeToLive":
-        asked = json.loads(request.body)
-        table = backend("dynamodb").tables.get(asked["TableName"])
-        if table and table.ttl.get("TimeToLiveStatus") == "ENABLED":
-            return refused(request, "ValidationException", 400)
-    return None
-
-
-@dataclass
-class Fault:
-    """The rule of a run: the request number `position` fails, 0 for none; of `OF_WRITES`, only
-    requests that write are counted. `request` is the one that failed. `seen` counts all requests,
-    `writes` those that write."""
-
-    kind: str
-    position: int
-    local: bool = False
-    gone: bool = False
-    seen: int = 0
-    writes: int = 0
-    request: Request | None = None
-    pid: int = 0
-    _started: Event = field(default_factory=Event)
-    _over: bool = False
-    _lock: Lock = field(default_factory=Lock)
-
-    def started(self, pid: int) -> None:
-        self.pid = pid
-        self._started.set()
-
-    def kill(self) -> None:
-        assert self._started.wait(60)
-        os.kill(self.pid, signal.SIGKILL)
-
-    def __call__(self, request: Request) -> Answer | Lost | None:
-        with self._lock:
-            over = self._over
-            writes = self.local or is_write(request)
-            self.seen += not over
-            self.writes += writes and not over
-            counts = writes or self.kind not in OF_WRITES
-            reached = self.writes if self.kind in OF_WRITES else self.seen
-            mine = not over and counts and reached == self.position
-            if mine:
-                self.request = request
-                self._over = self.kind not in ("busy", "denied", "lost")
-        if over:
-            return Lost(executed=False)
-        if not mine:
-            return strict(request, gone=self.gone)
-        match self.kind:
-            case "busy":
-                return busy(request)
-            case "denied":
-                return denied(request)
-            case "killed":
-                return Lost(executed=False, then=self.kill)
-            case "killed after":
-                return Lost(executed=True, then=self.kill)
-        return Lost(executed=True)
 
 
 # The runs
@@ -250,16 +121,12 @@ class WrongError(AssertionError):
 
 
 class Undisturbed(NamedTuple):
-    """What a command does without a failure: its requests, those that write, what is in its world
-    afterwards, and its exit code."""
+    """What a command does without a failure: its requests, what is in its world afterwards, and its
+    exit code."""
 
-    requests: int
-    writes: int
+    places: Sequence[Place]
     wanted: dict[str, Any]
     code: int
-
-    def positions(self, kind: str) -> range:
-        return range(1, (self.writes if kind in OF_WRITES else self.requests) + 1)
 
 
 @dataclass
@@ -269,12 +136,15 @@ class Runs:
 
     worlds: Worlds
     between: Between
+    told: Path
     twice: bool = True
     _undisturbed: dict[str, "Undisturbed"] = field(default_factory=dict)
 
     def run(
         self, command: Command, world: World, folder: Path, fault: Fault, said: Said | None = None
     ) -> Said:
+        self.told.write_bytes(b"")
+        fault.callers = Callers(self.told)
         self.between.rule = fault
         done = world.run(
             command.spoken(world),
@@ -282,6 +152,7 @@ class Runs:
             typed=command.typed(world, said),
             program=command.program,
             started=fault.started,
+            more={FILE: str(self.told)},
         )
         self.between.settle()
         self.between.rule = strict
@@ -292,41 +163,54 @@ class Runs:
         if name not in self._undisturbed:
             command = COMMANDS[name]
             world, folder = self.worlds.begin(command.stage)
-            fault = command.fault()
+            fault = command.fault(folder)
             said = self.run(command, world, folder, fault)
             self._check_text(command, said, frozenset({0, 3} if "undo" in name else {0}))
             wanted = final(world, folder, command.parts)
             if self.twice:
-                second = self.run(command, world, folder, command.fault(), said)
+                second = self.run(command, world, folder, command.fault(folder), said)
                 self._check_text(command, second, command.again)
                 require_same(final(world, folder, command.parts), wanted)
-            self._undisturbed[name] = Undisturbed(fault.seen, fault.writes, wanted, said.code)
+            unknown = [each for each in fault.places if not each.caller]
+            assert not unknown, f"{name}: nobody knows which line made {unknown}"
+            self._undisturbed[name] = Undisturbed(fault.places, wanted, said.code)
         return self._undisturbed[name]
 
-    def fail(self, name: str, kind: str, position: int) -> bool:
-        """Runs a command with one failure, and again without. Returns whether it made so many
-        requests. Raises WrongError."""
+    def fail(self, name: str, kind: str, position: int, *, anywhere: bool = False) -> bool:
+        """Runs a command with a failure at this request of an undisturbed run, and again without,
+        unless the first run left a world in which `undisturbed` has run it. Returns whether it made
+        this request, in this state or `anywhere`. Raises WrongError."""
         command = COMMANDS[name]
-        *_, wanted, code = self.undisturbed(name)
+        places, wanted, code = self.undisturbed(name)
         world, folder = self.worlds.begin(command.stage)
-        fault = command.fault(kind, position)
+        fault = command.fault(folder, kind)
+        fault.same, fault.which = numbered(places, kind)[position]
+        if anywhere:
+            fault.same, fault.which = fault.same[:2], 1
         said = second = None
         try:
+            files = sizes(folder)
             said = self.run(command, world, folder, fault)
             if fault.request is None:
                 return False
             self._check(command, kind, said, code)
-            checked(world)
             if said.code == code and kind in ("busy", "lost"):
                 require_same(final(world, folder, command.parts), wanted)
-            second = self.run(command, world, folder, command.fault(), said)
+                if kind == "busy" and self.twice:
+                    return True  # the second run of `undisturbed` begins like this
+            elif not fault.written and files == sizes(folder):
+                return True  # the first run of `undisturbed` begins like this
+            else:
+                checked(world)
+            second = self.run(command, world, folder, command.fault(folder), said)
             self._check_text(command, second, command.again | {code})
             require_same(final(world, folder, command.parts), wanted)
         except Exception as error:
             told = fault.request and f"{fault.request.operation} {fault.request.path}"
             raise WrongError(
                 f"python -m tests.fault_positions --kind '{kind}' --position {position} '{name}'\n"
-                f"request: {told}\n{type(error).__name__}: {error}\n"
+                f"request: {told}, from {places[position - 1].caller}\n"
+                f"{type(error).__name__}: {error}\n"
                 f"first run: {said}\nsecond run: {second}"
             ) from error
         return True
@@ -370,29 +254,35 @@ def require_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
 @contextmanager
 def runs(url: str, *, twice: bool = True) -> Iterator[Runs]:
     """Everything that is needed, on the moto server of this process at `url`."""
+    upstream = Moto()
     with (
         tempfile.TemporaryDirectory(prefix="faults-") as folder,
-        proxy(url) as between,
-        worlds(Aws(url), between.url, Path(folder)) as built,
+        proxy(url, upstream) as between,
+        worlds(Aws(url), between.url, Path(folder), upstream) as built,
     ):
         between.rule = strict
-        yield Runs(built, between, twice)
+        yield Runs(built, between, Path(folder).with_suffix(".callers"), twice)
 
 
-TOLD = 20
+TOLD = 50
 """After how many positions progress is told."""
 
+AGAIN = 3
+"""How often a position is tried whose request is not made: how often a command waits, and which of
+its threads is first, differs from run to run. After that, the same request is tried in any
+state."""
+
 Position = tuple[str, str, int]
-"""A command, a kind of failure, and the number of a request."""
+"""A command, a kind of failure, and the number of a request in a run without a failure."""
 
 
 def positions(found: Runs, names: Sequence[str], kinds: Sequence[str] = KINDS) -> list[Position]:
-    """Returns every position of these commands, as many as they make requests undisturbed."""
+    """Returns the positions of these commands that are tried (tests/fault_places.py)."""
     return [
         (name, kind, position)
         for name in names
         for kind in kinds
-        for position in found.undisturbed(name).positions(kind)
+        for position in tried(found.undisturbed(name).places, kind)
     ]
 
 
@@ -412,35 +302,65 @@ def run(
 ) -> Counter[str]:
     """Tries positions in an order that `seed` gives, until the time is over or all were tried.
 
-    Returns the number of positions tried, by command and by kind, and the number of `failures`.
-    `progress` receives a line about each command and each failure.
+    Returns the number of requests at which a failure of a kind may happen, of the positions that
+    stand for all of them, and of those that were tried, also by command and by kind, and the number
+    of `failures`. `progress` receives a line about each command and each failure.
     """
-    counts: Counter[str] = Counter(positions=0, failures=0)
+    counts: Counter[str] = Counter(requests=0, different=0, positions=0, failures=0)
     end = time.monotonic() + seconds
     with moto() as url, runs(url) as found:
         every = []
         for name in names:
             if time.monotonic() >= end:
                 break
-            mine = positions(found, [name], kinds)
-            requests, writes, *_ = found.undisturbed(name)
-            progress(f"{name}: {requests} requests, {writes} writes, {len(mine)} positions")
+            mine, places = positions(found, [name], kinds), found.undisturbed(name).places
+            counts["requests"] += sum(len(numbered(places, kind)) for kind in kinds)
+            counts["different"] += len(mine)
+            writes = sum(each.writes for each in places)
+            progress(f"{name}: {len(places)} requests, {writes} writes, {len(mine)} positions")
             every += mine
         random.Random(seed).shuffle(every)
         for name, kind, position in every:
             if time.monotonic() >= end:
                 break
             try:
-                tried = found.fail(name, kind, position)
+                reached = any(
+                    found.fail(name, kind, position, anywhere=turn >= AGAIN)
+                    for turn in range(2 * AGAIN)
+                )
             except WrongError as error:
                 counts["failures"] += 1
                 progress(f"\n{error}\n")
             else:
-                counts["not reached"] += not tried
+                counts["not reached"] += not reached
+                if not reached:
+                    place = found.undisturbed(name).places[position - 1]
+                    progress(f"not reached: {name}, {kind}, {position}: {place}")
             counts.update(("positions", name, kind))
             if not counts["positions"] % TOLD:
                 progress(f"{counts['positions']} of {len(every)} positions")
     return counts
+
+
+def together(
+    jobs: int, seconds: float, seed: int, names: Sequence[str], kinds: Sequence[str]
+) -> Counter[str]:
+    """The same in so many processes, a command in each."""
+    counts: Counter[str] = Counter()
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        tell = partial(print, flush=True)
+        for each in pool.map(partial(_alone, seconds, seed, tell, kinds), names):
+            counts += each
+    return counts
+
+
+def _alone(
+    seconds: float, seed: int, tell: Callable[[str], None], kinds: Sequence[str], name: str
+) -> Counter[str]:
+    begun = time.monotonic()
+    found = run(seconds, seed, tell, [name], kinds)
+    tell(f"{name}: {found['positions']} positions in {time.monotonic() - begun:.0f} seconds")
+    return found
 
 
 def main(given: Sequence[str]) -> int:
@@ -449,12 +369,14 @@ def main(given: Sequence[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--kind", choices=KINDS, action="append", help="only this kind")
     parser.add_argument("--position", type=int, help="only this request")
-    parser.add_argument("--minutes", type=float, default=24 * 60, help="stop after so many")
+    parser.add_argument(
+        "--minutes", type=float, default=24 * 60, help="stop a command after so many"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the order")
+    parser.add_argument("--jobs", type=int, default=2, help="so many commands at a time")
     parser.add_argument("commands", nargs="*", choices=[*COMMANDS, []], metavar="COMMAND")
     asked = parser.parse_args(given)
     names, kinds = asked.commands or [*COMMANDS], asked.kind or KINDS
-    tell = partial(print, flush=True)
     if asked.position is not None:
         with moto() as url, runs(url) as found:
             for name in names:
@@ -462,10 +384,10 @@ def main(given: Sequence[str]) -> int:
                     print(name, kind, found.fail(name, kind, asked.position))
         return 0
     begun = time.monotonic()
-    counts = run(asked.minutes * 60, asked.seed, tell, names, kinds)
+    counts = together(asked.jobs, asked.minutes * 60, asked.seed, names, kinds)
     for name, number in counts.items():
-        tell(f"{name}: {number}")
-    tell(f"seconds: {time.monotonic() - begun:.0f}")
+        print(f"{name}: {number}")
+    print(f"seconds: {time.monotonic() - begun:.0f}")
     return int(bool(counts["failures"]))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,9 @@ from stream_backup.core.time_rule import BUDGET, NEVER
 from stream_backup.undo.receipts import ReceiptFile
 from tests import hurried, preloaded
 from tests.cli import Said, Table, next_second
-from tests.event_source_mapping import Clock, EventSourceMapping
-from tests.journal import Journal
+from tests.event_source_mapping import Clock, EventSourceMapping, discarded
+from tests.fault_upstream import Moto
+from tests.journal import Journal, poisoned
 from tests.servers import REGION, Aws, environment
 
 ROWS = 6
@@ -106,8 +108,9 @@ class World:
         typed: str = "",
         program: Program = hurried.command,
         started: Callable[[int], object] = lambda _: None,
+        more: Mapping[str, str] | None = None,
     ) -> Said:
-        """Runs a command in a child process."""
+        """Runs a command in a child process, with `more` in its environment."""
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -115,9 +118,15 @@ class World:
         }
         own = {"STREAM_BACKUP_ARCHIVE": self.url, "STREAM_BACKUP_STACK": STACK}
         given = {**kept, **environment(self.through), **own}
-        more = {"POWERTOOLS_METRICS_NAMESPACE": "StreamBackup", "PYTHONWARNINGS": "ignore"}
+        quiet = {"POWERTOOLS_METRICS_NAMESPACE": "StreamBackup", "PYTHONWARNINGS": "ignore"}
         done = preloaded.run(
-            words, {**given, **more}, folder, typed.encode(), LONGEST, program, started
+            words,
+            {**given, **quiet, **(more or {})},
+            folder,
+            typed.encode(),
+            LONGEST,
+            program,
+            started,
         )
         return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -128,9 +137,17 @@ class World:
 
     def found(self) -> tuple[State, Archive]:
         """What the archive can answer, as the commands find it out, and the archive."""
-        connection = Connection(None, None, self.url, STACK)
+        connection = _connection(self.url)
+        for name in ("stack", "store", "now", "location"):
+            connection.__dict__.pop(name, None)  # what is different in each world
         connection.store = store = memory_of(self.bucket)  # type: ignore[assignment]
         return state_of(connection, NAME), Archive(store, "", NAME, SCHEMA)
+
+
+@cache
+def _connection(archive: str) -> Connection:
+    """The clients of this process. Creating them takes longer than everything else."""
+    return Connection(None, None, archive, STACK)
 
 
 def backend(service: str) -> Any:
@@ -307,6 +324,31 @@ def failed(world: World, _: Path) -> World:
     return world
 
 
+def hopeless(world: World, _: Path) -> World:
+    """More batches wait that can never be written: one of which nothing can be read, and one with
+    a record that nobody can parse between two that are fine."""
+    (mapping,) = world.aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    now = int(time.time())
+    journal = Journal(NAME, start=now)
+    journal.arn = mapping["EventSourceArn"]
+    records = [journal.write(name, "4") for name in ("row-1", "row-21", "row-2")]
+    records[1] = poisoned(records[1])
+    s3, day = world.aws.client("s3"), time.strftime("%Y/%m/%d/%Y-%m-%dT%H.%M.%S", time.gmtime(now))
+    contents = b"{}", discarded(records, "shardId-1", "RetryAttemptsExhausted", 1, now)
+    for number, content in enumerate(contents):
+        path = f"aws/lambda/{mapping['UUID']}/shardId-1/{day}-{number}"
+        s3.put_object(Bucket=world.failures, Key=path, Body=content)
+    return world
+
+
+def several(world: World, folder: Path) -> World:
+    """Two more tables with names alike, one of them enabled, and one with another name."""
+    for name in ("ordered", "ordinary", "other"):
+        Table.create(world.aws, name).put(row(0, name))
+    world.done("enable", "ordered", folder=folder)
+    return world
+
+
 def delivered(world: World, _: Path) -> World:
     """What Lambda delivers to the function: changes of some items, one of them removed."""
     arn = world.table.client.describe_table(TableName=NAME)["Table"]["LatestStreamArn"]
@@ -355,6 +397,8 @@ STAGES: dict[str, tuple[str | None, Stage]] = {
     "stack": (None, stack),
     "attached": ("stack", attached),
     "failed": ("attached", failed),
+    "hopeless": ("failed", hopeless),
+    "several": ("stack", several),
     "disordered": ("attached", disordered),
     "off": ("attached", off),
     "occupied": ("followed", occupied),
@@ -365,8 +409,8 @@ STAGES: dict[str, tuple[str | None, Stage]] = {
 class Worlds:
     """Every stage, built when it is first needed, in a temporary folder of its own."""
 
-    def __init__(self, aws: Aws, through: str, folder: Path) -> None:
-        self._aws, self._through, self._folder = aws, through, folder
+    def __init__(self, aws: Aws, through: str, folder: Path, moto: Moto) -> None:
+        self._aws, self._through, self._folder, self._moto = aws, through, folder, moto
         self._first: Memory | None = None
         self._built: dict[str, tuple[World, Memory]] = {}
         self._numbers = count(1)
@@ -375,6 +419,7 @@ class Worlds:
         """Puts the world of a stage back; returns it, and a folder with its files."""
         world, memory = self._stage(stage)
         memory.put_back()
+        self._moto.begin(stage)
         return world, self._new_folder(world)
 
     def _new_folder(self, world: World) -> Path:
@@ -387,6 +432,7 @@ class Worlds:
 
     def _stage(self, name: str) -> tuple[World, Memory]:
         if name not in self._built:
+            self._moto.begin(None)
             before, build = STAGES[name]
             if before:
                 world, memory = self._stage(before)
@@ -405,15 +451,15 @@ class Worlds:
 
 
 @contextmanager
-def worlds(aws: Aws, through: str, folder: Path) -> Iterator[Worlds]:
-    """All worlds, on moto at `aws`; the commands use the endpoint `through`. While they exist, this
-    process uses that of moto, and small margins."""
+def worlds(aws: Aws, through: str, folder: Path, moto: Moto) -> Iterator[Worlds]:
+    """All worlds, on `moto`, which is at `aws`; the commands use the endpoint `through`. While they
+    exist, this process uses that of moto, and small margins."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment(aws.url).items():
             patch.setenv(name, value)
         hurried.margins(patch.setattr, 0)
         patch.setattr(_VersionedKeyStore, "__deepcopy__", _copied_bucket, raising=False)
-        yield Worlds(aws, through, folder)
+        yield Worlds(aws, through, folder, moto)
 
 
 # What is in a world
@@ -508,6 +554,19 @@ def live(world: World) -> dict[str, Any]:
     }
 
 
+def known(world: World) -> dict[str, Any]:
+    """Every table of the archive, with how many streams and mappings it has on record, and whether
+    its settings are."""
+    store = memory_of(world.bucket)
+    found = {}
+    for name in sorted({each.path.partition("/")[0] for each in store.versions("")}):
+        catalog = Catalog(Archive(store, "", name, SCHEMA))
+        streams = sorted(each.reader for each in catalog.streams())
+        mappings = sorted(each.function for each in catalog.mappings())
+        found[name] = streams, mappings, len(catalog.descriptions())
+    return found
+
+
 def files(folder: Path) -> dict[str, Any]:
     """The files of a folder; of receipts, that they can be read."""
     found: dict[str, Any] = {}
@@ -532,6 +591,7 @@ def final(world: World, folder: Path, parts: frozenset[str]) -> dict[str, Any]:
     state, archive = checked(world)
     every: dict[str, Callable[[], Any]] = {
         "live": lambda: live(world),
+        "known": lambda: known(world),
         "files": lambda: files(folder),
         "records": lambda: records(world, state, archive),
         "versions": lambda: versions(archive),

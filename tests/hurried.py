@@ -4,18 +4,20 @@ Nothing waits for AWS: what a thread would wait is added to a clock that is its 
 """
 
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import botocore.endpoint
 
-import restore.target
+import restore.usable
 import stream_backup.archive.s3
 import stream_backup.aws.connection
 import stream_backup.aws.patience
@@ -23,6 +25,7 @@ import stream_backup.capture.shards
 from stream_backup.aws.patience import PatientAttempts
 from stream_backup.cli.main import main
 from stream_backup.core import time_rule
+from tests import callers
 
 Setter = Callable[[Any, str, Any], object]
 """`setattr`, or one that is undone at the end of a test."""
@@ -79,10 +82,12 @@ def hurry() -> None:
     for module in (stream_backup.aws.connection, stream_backup.archive.s3):
         for name in {"FEW_RETRIES", "_RETRIES"} & {*vars(module)}:
             setattr(module, name, brief)
-    restore.target.TAGS_SEEN = 1
+    restore.usable.TAGS_SEEN = 1
     stream_backup.aws.patience.LONGEST_WAIT = 300.0  # a quarter of an hour has few attempts
     sleep = time.sleep
     setattr(time, "sleep", lambda seconds: sleep(min(seconds, SHORTEST)))  # noqa: B010 - typed
+    if told := os.environ.get(callers.FILE):
+        callers.tell(Path(told))
 
 
 def command() -> None:

@@ -20,7 +20,14 @@ POLICIES = (
     "EnablerPolicy",
     "RedriverPolicy",
     "DrillerPolicy",
+    "EnrollerPolicy",
 )
+
+DISTRIBUTED = (
+    *("BackfillWorkerPolicy", "BackfillMachinePolicy"),
+    *("RestoreWorkerPolicy", "RestoreMachinePolicy", "DistributorPolicy"),
+)
+"""The policies of distributed runs."""
 
 Statement = dict[str, Any]
 
@@ -54,8 +61,10 @@ class Rendered:
             "AWS::URLSuffix": "amazonaws.com",
             "AWS::StackName": stack,
             "Function": stack,
+            "BackfillWorker": f"{stack}-backfill",
+            "RestoreWorker": f"{stack}-restore",
         }
-        for bucket in ("ArchiveBucket", "FailuresBucket"):
+        for bucket in ("ArchiveBucket", "FailuresBucket", "WorkBucket"):
             self.values[bucket] = f"{stack[:33].lower()}-{bucket.lower()}-a1b2c3d4e5f6"[:63]
         self.resources, self.conditions = found["Resources"], found["Conditions"]
 
@@ -80,6 +89,8 @@ class Rendered:
                 return self._fill(text, self.values | self.resolve(own))
             case {"Fn::Sub": text}:
                 return self._fill(text, self.values)
+            case {"Fn::Join": [between, parts]}:
+                return str(between).join(map(str, self.resolve(parts)))
             case {"Fn::GetAtt": [name, "Arn"]}:
                 return self._arn(name)
             case {"Fn::If": [name, yes, no]}:

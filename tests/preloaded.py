@@ -5,8 +5,9 @@ clock, and a stand-in delivers a record as soon as it answered the write. The wa
 operations page, the demo, and whatever starts the installed program wait as long as users do.
 
 The child is forked from multiprocessing's fork server, which has imported the command line and
-nothing else of the tests. It gets its own environment and standard streams, and ends with the exit
-code of the command, as the installed program does.
+nothing else of the tests, and has read what AWS clients read first (tests/warm.py). It gets its own
+environment and standard streams, and ends with the exit code of the command, as the installed
+program does.
 """
 
 import os
@@ -28,7 +29,7 @@ SMALL = {"SKEW": 2, "MARGIN": 2, "QUIET": 3, "QUIET_READS": 6}
 
 STREAMS = ("stdin", "stdout", "stderr")
 _forks = get_context("forkserver")
-_forks.set_forkserver_preload([__name__])
+_forks.set_forkserver_preload(["tests.warm"])
 
 
 def run(

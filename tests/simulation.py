@@ -4,13 +4,15 @@
     python -m tests.simulation --seed 1 --count 1000  # so many, from this one on
 
 The parties of a history are the writers of a table, a function or `follow` that reads its stream, a
-person who runs backfills, redrives, restores and rewinds, and who switches the stream off and on,
-the watcher with its walks, and S3's lifecycle rules. They run the product's own code on the model's
-table and a bucket in memory. At every request the scheduler decides from the seed who acts next and
-what time it is (tests/scheduler.py). Processes are slow, fail, and die at any request.
+person who runs backfills, redrives, restores, rewinds and undos, and who switches the stream off
+and on, the watcher with its walks, and S3's lifecycle rules. They run the product's own code on the
+model's table and a bucket in memory. At every request the scheduler decides from the seed who acts
+next and what time it is (tests/scheduler.py). Processes are slow, fail, and die at any request.
 
 At moments during a history and at its end, the laws hold: every claimed moment is exact, and no
-other is claimed (5, 11, 12), and the short walk equals the exhaustive one (7).
+other is claimed (5, 11, 12), and the short walk equals the exhaustive one (7). An undo takes back
+what happened to the rows of its window and touches no other, and an undo of its receipt gives back
+what it changed (13, 14), of the rows that nobody else wrote meanwhile.
 """
 
 import argparse
@@ -20,30 +22,47 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from threading import current_thread
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
 
 import backfill.run
+import restore.receipt
 import stream_backup.capture.redrive
+import stream_backup.inspect.window
+import stream_backup.undo.writer
 from backfill.run import Backfill, confirm
+from restore.pace import Pace
 from restore.plan import Rebuild, Rewind
+from restore.receipt import Receipt, ReceiptHeader
 from restore.rewind import rewind
+from stream_backup.archive.selection import Selection
 from stream_backup.archive.status import Status
 from stream_backup.capture.batch import write_batch
-from stream_backup.core.item import encode
+from stream_backup.core.item import Item, encode
 from stream_backup.core.key import key_hash
 from stream_backup.core.records import ReaderKind, Stream
 from stream_backup.core.witness import Evidence
 from stream_backup.errors import LatenessError
+from stream_backup.inspect.window import Examined, Window
+from stream_backup.progress import Silent
+from stream_backup.undo.damage import Damage
+from stream_backup.undo.plan import of_receipt, of_window
+from stream_backup.undo.receipts import ReceiptFile
+from stream_backup.undo.rule import Rule
+from stream_backup.undo.run import undo_rows
+from stream_backup.undo.writer import RowWriter
 from tests import laws
 from tests.late import SlowStore
 from tests.model import DAY, KEYS, NAMES, VALUES
@@ -52,6 +71,8 @@ from tests.scheduler import Party, Scheduler, Task, Tasks
 from tests.world import EXPECTED, ReadOnce, World, patched
 
 HOUR = 3600
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -130,9 +151,26 @@ class Simulated(World):
         self.store.note = self.scheduler.note
         self.end = self.model.now + self.span.seconds * (0.1 if short else 1.0)
         self.counts: Counter[str] = Counter()
-        self.written: dict[str, float] = {}
+        self.written: list[tuple[float, str, str]] = []
         self.switched = 0
+        self._plain_write, self.model.write = self.model.write, self._written  # type: ignore[method-assign]
         self.readers: list[ReaderKind] = draw.choice([["function"], ["function", "follow"]])
+
+    def _written(self, key: Item, value: Item | None) -> None:
+        """Writes a row, and remembers who did."""
+        self.written.append((self.model.now, key_hash(key), self._who()))
+        self._plain_write(key, value)
+
+    @staticmethod
+    def _who() -> str:
+        """The party that acts."""
+        task = current_thread()
+        return f"{task.party.name} {id(task.party)}" if isinstance(task, Task) else "nobody"
+
+    def others_wrote(self, name: str, since: float) -> bool:
+        """Whether a row was written by another party than the one that acts, since this time."""
+        me = self._who()
+        return any(at >= since and row == name and who != me for at, row, who in self.written)
 
     # What the product's code runs on
 
@@ -216,6 +254,7 @@ class Simulated(World):
                 self.restores,
                 self.restores,
                 self.rewinds,
+                self.undos,
                 self.trouble,
                 self.checks,
                 self.switches,
@@ -257,7 +296,6 @@ class Simulated(World):
             if self.model.rows is not None:
                 value = self.draw.choice([None, *VALUES])
                 key = self.draw.choice(keys)
-                self.written[key_hash(key)] = self.model.now
                 self.model.write(key, value)
                 self.counts["writes"] += 1
             self.scheduler.sleep(self.draw.choice([0.0, 0.0, 0.2, 0.6]))
@@ -462,7 +500,7 @@ class Simulated(World):
 
     def _rewind(self) -> None:
         begun, table = self.model.now, self.model.table_id
-        asked = self._caught_up(int(begun))
+        asked = self.caught_up(int(begun))
         if asked is None:
             return
         found, moment, floor = asked
@@ -481,17 +519,29 @@ class Simulated(World):
             return
         for name in NAMES:
             row = self.model.rows.get(name)
-            if self.written.get(name, 0.0) < begun and (row and encode(row)) != truth.get(name):
+            if not self.others_wrote(name, begun) and (row and encode(row)) != truth.get(name):
                 message = f"rewind {moment} from {begun}: {name} is {row}; {found.coverage}"
                 self.scheduler.fail(AssertionError(message))
 
-    def _caught_up(self, begun: int) -> tuple[Status, int, int] | None:
+    def caught_up(self, begun: int) -> tuple[Status, int, int] | None:
         for _ in range(8):
             asked = self.claimed()
             if asked and asked[0].coverage.latest >= begun and asked[0].coverage.epoch_at(begun):
                 return asked
             self.scheduler.sleep(2.0)
         return None
+
+    def undos(self) -> None:
+        """Somebody who takes back what happened between two exact moments, and often takes that
+        back as well."""
+        while not self.over:
+            self.rest()
+            taken = Taken(self)
+            self.run("undo", taken.undo)
+            if taken.receipt and self.draw.random() < 0.6:
+                self.scheduler.sleep(self.draw.choice([0.0, 0.4, 30.0]))
+                self.run("undo of a receipt", taken.back)
+            taken.forget()
 
     def checks(self) -> None:
         """Nobody: the laws are checked while everybody else stands still."""
@@ -530,11 +580,135 @@ class Simulated(World):
             laws.baseline_never_covers(self)
 
 
+class Taken:
+    """An undo of a window, and the undo of its receipt."""
+
+    def __init__(self, world: Simulated) -> None:
+        self.world = world
+        self.receipt: Path | None = None
+        self.begun = 0.0
+        self.table = 0
+        self.rows: dict[str, bytes] = {}
+
+    def undo(self) -> None:
+        """Takes back what happened in a window of the present epoch."""
+        world, model = self.world, self.world.model
+        self.begun, self.table = model.now, model.table_id
+        asked = world.caught_up(int(self.begun))
+        if asked is None or model.rows is None:
+            return
+        found, newest = asked[0], asked[0].coverage.epochs[-1]
+        with world.scheduler.alone():
+            exact = [
+                each for each, floor in laws.exact_moments(world, found) if floor == newest.floor
+            ]
+        if newest.end is not None or len(exact) < 2:
+            return
+        since, until = sorted(world.draw.sample(exact, 2))
+        before, damaged, archive = model.at(since), model.at(until), world.fresh()
+        window = Window(archive, since, until, newest.floor, newest.floor, found.lateness_now)
+        examined = Examined()
+        try:
+            damages = [
+                *of_window(
+                    window,
+                    Selection(archive),
+                    lambda _: True,
+                    newest.floor,
+                    world.pool(),
+                    examined,
+                    Silent(),
+                )
+            ]
+        except LatenessError:
+            return
+        if examined.unreadable or before is None or damaged is None:
+            return
+        if model.table_id != self.table or model.rows is None:
+            return
+        self.begun = model.now
+        self.rows = {name: encode(row) for name, row in model.rows.items()}
+        left = self._run(damages)
+        for name in NAMES:
+            was, wrong, now = before.get(name), damaged.get(name), self.rows.get(name)
+            if was == wrong:  # what ended as it began is touched by nobody but others
+                wanted, quiet = now, True
+            else:  # written after the window, it is merged (tests/test_merge.py)
+                wanted, quiet = was, not self._written(name, until + 1, self.begun)
+            if quiet and self._changed(name, wanted) and name not in left:
+                self._fail(f"undo ({since}, {until}]", name, wanted)
+
+    def back(self) -> None:
+        """Takes back what the undo did, or as much of it as it did before it was killed."""
+        world, model = self.world, self.world.model
+        assert self.receipt
+        if model.table_id != self.table or model.rows is None or not self.receipt.exists():
+            return
+        archive, meanwhile = world.fresh(), self.begun
+        with ReceiptFile(self.receipt) as receipt:
+            sent = {key_hash(rows[0].line.key) for rows in receipt.rows()}
+            certain = all(each.certain for rows in receipt.rows() for each in rows)
+            damages = [*of_receipt(receipt, Selection(archive), world.dynamodb, world.pool())]
+        left = self._run(damages)
+        for name in NAMES:
+            wanted = self.rows.get(name)
+            strangers = [
+                who
+                for at, row, who in world.written
+                if row == name and at >= meanwhile and not who.startswith("undo")
+            ]
+            excused = name in left or not (certain or name not in sent)
+            if not strangers and not excused and self._changed(name, wanted):
+                self._fail("undo of a receipt", name, wanted)
+
+    def forget(self) -> None:
+        """Removes the receipt."""
+        if self.receipt:
+            self.receipt.unlink(missing_ok=True)
+
+    def _run(self, damages: list[Damage]) -> set[str]:
+        """Undoes rows, and returns the names of those that could not be undone."""
+        world, stop = self.world, Stop()
+        began = int(world.model.now)
+        header = ReceiptHeader("undo", "orders", "arn", str(self.table), began)
+        self.forget()
+        with Receipt(receipts[-1], header, lambda: world.model.now) as receipt:
+            self.receipt = receipt.path
+            writer = RowWriter(world.dynamodb, "orders", Rule(), receipt, stop)
+            rows = [*undo_rows(writer, damages, world.pool(), Pace(None, stop))]
+        world.counts["undone"] += sum(bool(row.written) for row in rows)
+        return {key_hash(row.key) for row in rows if row.left or row.conflicts}
+
+    def _written(self, name: str, since: float, until: float) -> bool:
+        """Whether anybody wrote a row in this time."""
+        return any(row == name and since <= at <= until for at, row, _ in self.world.written)
+
+    def _changed(self, name: str, wanted: bytes | None) -> bool:
+        """Whether a row, which nobody else wrote, is not what is wanted."""
+        world = self.world
+        if world.model.table_id != self.table or world.model.rows is None:
+            return False
+        row = world.model.rows.get(name)
+        return (row and encode(row)) != wanted and not world.others_wrote(name, self.begun)
+
+    def _fail(self, what: str, name: str, wanted: bytes | None) -> None:
+        rows = self.world.model.rows or {}
+        text = f"{what} from {self.begun}: {name} is {rows.get(name)}, not {wanted!r}"
+        self.world.scheduler.fail(AssertionError(text))
+
+
 # ------------------------------------------------------------
 # from the command line
 
 
 running: list[Simulated] = []
+receipts: list[Path] = []
+"""The folder in which undos leave their receipts."""
+
+
+def one_by_one(find: Callable[[str], Iterator[Found]], parts: Iterable[str]) -> Iterator[Found]:
+    """The slices of an archive one after another, instead of in threads of their own."""
+    return itertools.chain.from_iterable(map(find, parts))
 
 
 @contextmanager
@@ -544,9 +718,18 @@ def simulating() -> Iterator[None]:
     def identity() -> UUID:
         return running[-1].identity()
 
-    with patched(lambda: running[-1]), pytest.MonkeyPatch.context() as patch:
+    with (
+        patched(lambda: running[-1]),
+        TemporaryDirectory(prefix="receipts-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        receipts[:] = [Path(folder)]
         for module in (backfill.run, stream_backup.capture.redrive):
             patch.setattr(module, "uuid4", identity)
+        patch.setattr(restore.receipt, "LONGEST_WAIT", 0.0)  # whoever waits holds the baton
+        patch.setattr(stream_backup.inspect.window, "merge_slices", one_by_one)
+        clock = SimpleNamespace(monotonic=lambda: running[-1].model.now)
+        patch.setattr(stream_backup.undo.writer, "time", clock)
         yield
 
 

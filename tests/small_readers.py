@@ -11,11 +11,11 @@ from stream_backup.archive.layout import Archive, History, Loaded, Stat
 from stream_backup.core.change import Change
 from stream_backup.core.item import digest
 from stream_backup.core.records import Run
-from stream_backup.core.time_rule import FOREVER, NEVER, latest_stamp
+from stream_backup.core.time_rule import FOREVER, NEVER
 from stream_backup.core.version import Version
 from stream_backup.inspect.placing import Placed, Range, Sort
 from stream_backup.inspect.window import Window
-from stream_backup.verify.compare import Pair, Row, listed_equal
+from stream_backup.verify.compare import Pair, Row, listed_equal, may_be_older
 from tests.small_versions import NAME, Bounds, Counts, Made, Versions, reference
 
 BODIES = (b"{A}", b"{B}")
@@ -228,12 +228,14 @@ class Listings(Readers):
             if not all(map(bounds.possible, made)) or not in_turn(made, floor):
                 continue
             archived = content(made, FOREVER, floor)
-            if made[0].at < floor <= latest_stamp(history.versions[0]):
-                continue  # a record of an older life came last, and the listing does not tell
+            if made[0].at < floor and bounds.lateness.contradicts(history.versions[0], made[0].at):
+                continue  # it came without notice; whoever reads it reports that
             for live in (None, *BODIES):
                 row = Row(NAME, digest(live), "{}") if live else None
                 where = (made, floor, live, bounds.lateness)
-                believed = listed_equal(Pair(NAME, row, history), floor, bounds.lateness)
+                pair = Pair(NAME, row, history)
+                unsure = may_be_older(pair, floor, bounds.lateness)
+                believed = not unsure and listed_equal(pair, floor, bounds.lateness)
                 assert live == archived or not believed, where
                 yield not believed
 

@@ -24,12 +24,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backfill import workers
-from backfill.clients import WorkerClients
-from backfill.credentials import Lent, borrowing, lend
 from backfill.segment import Counts
-from backfill.share import Share
-from backfill.worker import Parent
+from backfill.share import Share, scan_with
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.archive.store import once
@@ -41,6 +37,10 @@ from stream_backup.core.item import Item
 from stream_backup.core.key import KeySchema
 from stream_backup.core.records import Run
 from stream_backup.errors import IncompleteError, StreamBackupError, UsageError
+from stream_backup.workers import crew as workers
+from stream_backup.workers.clients import WorkerClients
+from stream_backup.workers.credentials import Lent, borrowing, lend
+from stream_backup.workers.process import Parent
 from tests import loaded
 from tests.cli import BIN, SIMPLE, Answer, Between, Lost, Request, Said, Shell, Table, denied, proxy
 from tests.servers import Aws
@@ -121,9 +121,9 @@ def test_a_worker_loads_no_command_line(monkeypatch: pytest.MonkeyPatch) -> None
     share = Share(run, empty=True, asked=0, kept={0: None, 1: None})
     crew = workers.Workers(2, loaded.report, dict)
     with pytest.raises(UsageError) as raised:
-        crew.scan(share, ReadBudget(None), lambda _: None)
+        scan_with(crew, share, ReadBudget(None), lambda _: None)
     names = str(raised.value).split()
-    assert "backfill.worker" in names
+    assert "stream_backup.workers.process" in names
     heavy = ("click", "rich", "aws_lambda_powertools", "stream_backup.cli")
     assert [name for name in names if f"{name}.".startswith(tuple(f"{n}." for n in heavy))] == []
 
@@ -135,7 +135,7 @@ def test_workers_report_trouble_with_aws_once() -> None:
     share = Share(run, empty=True, asked=0, kept={0: None, 1: None})
     crew = workers.Workers(2, loaded.troubled, dict, PatientAttempts(said.append).tell)
     with pytest.raises(UsageError, match="over"):
-        crew.scan(share, ReadBudget(None), lambda _: None)
+        scan_with(crew, share, ReadBudget(None), lambda _: None)
     assert said == ["AWS is busy"]
 
 
@@ -269,7 +269,9 @@ def _nobody() -> Lent:
 def test_counts_add_up() -> None:
     """The counts that the parent receives during the run add up to the counts at the end."""
     told = Counts()
-    whole = workers.Workers(2, _in_memory, _nobody).scan(_share(3), ReadBudget(None), told.add)
+    whole = scan_with(
+        workers.Workers(2, _in_memory, _nobody), _share(3), ReadBudget(None), told.add
+    )
     assert (
         whole.record()
         == told.record()
@@ -291,7 +293,7 @@ def _killed(_: Any) -> tuple[Any, Archive]:
 def test_a_worker_that_died_is_not_through() -> None:
     """If a worker dies, its segments do not count as scanned."""
     with pytest.raises(IncompleteError, match="died"):
-        workers.Workers(2, _killed, _nobody).scan(_share(3), ReadBudget(None), lambda _: None)
+        scan_with(workers.Workers(2, _killed, _nobody), _share(3), ReadBudget(None), lambda _: None)
     assert multiprocessing.active_children() == []
 
 
@@ -299,7 +301,7 @@ def test_the_error_of_one_ends_all(tmp_path: Path) -> None:
     """The error of one worker is raised unchanged, with its origin, and no other worker is left."""
     crew = workers.Workers(2, partial(_refused, tmp_path), _nobody)
     with pytest.raises(UsageError, match="It is not there") as found:
-        crew.scan(_share(2), ReadBudget(None), lambda _: None)
+        scan_with(crew, _share(2), ReadBudget(None), lambda _: None)
     assert found.value.hint == "Look elsewhere."
     assert "in _refused" in found.value.__notes__[0]
     assert multiprocessing.active_children() == []

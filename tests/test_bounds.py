@@ -10,7 +10,7 @@ from restore.plan import Tally
 from stream_backup.archive.status import Status
 from stream_backup.capture.point import RestorePoint
 from stream_backup.capture.state import State
-from stream_backup.cli.restore_report import RestoreReport
+from stream_backup.cli.restore_report import RestoreReport, facts_of
 from stream_backup.cli.status_report import record, show
 from stream_backup.core.coverage import Coverage, Epoch, Hole
 from stream_backup.core.moment import iso
@@ -91,7 +91,7 @@ def test_every_bound_says_why(
     coverage, earliest_why, latest_why, earliest, latest = case()
     found = state(coverage)
     point = RestorePoint(NOW - 10, coverage.epochs[-1], found)
-    restored = RestoreReport(point, Tally(), {}, None, None).record()
+    restored = RestoreReport(facts_of(point), Tally(), {}, None, None).record()
     for report in (record(found), restored):
         assert (report["earliest"], report["latest"]) == (iso(earliest), iso(latest))
         assert earliest_why in report["earliest_why"]

@@ -101,8 +101,8 @@ AT = ("--at", "2026-01-01")
 
 TYPED: list[tuple[str, tuple[str, ...], str, str]] = [
     ("no command of that name", ("recover", "night"), "recover", "--help"),
-    ("no table named", ("restore", *AT), "TABLE", "--help"),
-    ("no moment", ("restore", "night"), "--at", "--help"),
+    ("no table named", ("restore", *AT), "Name one table or several", "--match"),
+    ("no moment", ("restore", "night"), "--at", "2h ago"),
     ("an option mistyped", ("restore", "night", *AT, "--inplace"), "--inplace", "--help"),
     ("an option of another command", ("backfill", "night", "--once"), "--once", "--help"),
     (
@@ -589,7 +589,8 @@ def test_stray_delete_markers(kept: Kept) -> None:
     )
     assert damaged.shell.done("status", "night", "--json").json["earliest"] <= kept.good
     damaged.shell.done("history", "night", '{"id": "row-9"}')
-    assert [each["table"] for each in damaged.shell.done("status", "--json").json] == ["night"]
+    every = damaged.shell.done("status", "--json").json["tables"]
+    assert [each["table"] for each in every] == ["night"]
 
 
 @pytest.mark.parametrize(

@@ -62,12 +62,17 @@ class Flaky(MemoryStore):
     drawn=writes,
     batches=st.lists(st.tuples(st.integers(0, 11), st.integers(1, 6)), max_size=6),
     failing=st.sampled_from([0.0, 0.3]),
+    merging=st.sampled_from([0.0, 0.5, 1.0]),
 )
 def test_any_delivery_gives_the_same_timeline(
-    seed: int, drawn: list[tuple[int, int, float]], batches: list[tuple[int, int]], failing: float
+    seed: int,
+    drawn: list[tuple[int, int, float]],
+    batches: list[tuple[int, int]],
+    failing: float,
+    merging: float,
 ) -> None:
     """Law 3: any reordering, repetition, or partial delivery that is followed by redelivery gives
-    the same timeline."""
+    the same timeline, also where a second's changes of an item are merged."""
     model = Model(Random(seed))
     model.switch_on()
     changed(model, drawn)
@@ -84,7 +89,11 @@ def test_any_delivery_gives_the_same_timeline(
         while batch:
             model.tick(0.3)
             failed = write_batch(
-                batch, lambda _: archive, Inline(model.random), lambda: False
+                batch,
+                lambda _: archive,
+                Inline(model.random),
+                lambda: False,
+                keep_every_change=model.random.random() >= merging,
             ).first_failed
             if failed is None:
                 return

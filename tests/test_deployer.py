@@ -24,7 +24,8 @@ S3 += " PutEncryptionConfiguration PutLifecycleConfiguration PutBucketObjectLock
 S3 += " PutBucketNotification"
 LAMBDA = "CreateFunction UpdateFunctionCode UpdateFunctionConfiguration GetFunction DeleteFunction"
 LAMBDA += " PutFunctionConcurrency DeleteFunctionConcurrency AddPermission RemovePermission"
-LAMBDA += " TagResource"
+LAMBDA += " TagResource PutFunctionEventInvokeConfig GetFunctionEventInvokeConfig"
+LAMBDA += " UpdateFunctionEventInvokeConfig DeleteFunctionEventInvokeConfig"
 MAPPING = "CreateEventSourceMapping GetEventSourceMapping UpdateEventSourceMapping"
 MAPPING += " DeleteEventSourceMapping"
 ROLE = "CreateRole GetRole DeleteRole AttachRolePolicy DetachRolePolicy PassRole"
@@ -32,6 +33,8 @@ POLICY = "CreatePolicy GetPolicy CreatePolicyVersion DeletePolicyVersion ListPol
 POLICY += " DeletePolicy"
 RULE = "PutRule DescribeRule DeleteRule PutTargets RemoveTargets"
 LOG = "CreateLogGroup PutRetentionPolicy DeleteLogGroup"
+MACHINE = "CreateStateMachine DescribeStateMachine UpdateStateMachine DeleteStateMachine"
+MACHINE += " TagResource UntagResource ListTagsForResource"
 TOPIC = "CreateTopic GetTopicAttributes SetTopicAttributes DeleteTopic"
 
 NEEDED: dict[str, list[tuple[str, str, str]]] = {
@@ -61,6 +64,9 @@ NEEDED: dict[str, list[tuple[str, str, str]]] = {
     "AWS::Events::Rule": [("events", RULE, "arn:aws:events:@:rule/{}-FailuresRule-A1B2C3")],
     "AWS::CloudWatch::Alarm": [
         ("cloudwatch", "PutMetricAlarm DeleteAlarms", "arn:aws:cloudwatch:@:alarm:{}-LagAlarm-A1")
+    ],
+    "AWS::StepFunctions::StateMachine": [
+        ("states", MACHINE, "arn:aws:states:@:stateMachine:{}-backfill")
     ],
     "AWS::CloudWatch::Dashboard": [
         ("cloudwatch", "PutDashboard DeleteDashboards", "arn:aws:cloudwatch::#:dashboard/{}-here")
@@ -109,6 +115,14 @@ def test_the_deployer_may_create_every_resource(kind: str) -> None:
         for action in actions.split():
             assert may(f"{service}:{action}", resource, "stream-backup"), action
             assert not may(f"{service}:{action}", resource, "payments"), action
+
+
+def test_the_deployer_passes_a_role_to_a_state_machine() -> None:
+    """A state machine is given its role by whoever deploys it."""
+    where = f"arn:aws:iam::{ACCOUNT}:role/stream-backup-BackfillMachineRole-A1B2C3"
+    for service, passed in (("states", True), ("lambda", True), ("ec2", False)):
+        given = {"iam_PassedToService": f"{service}.amazonaws.com"}
+        assert allows(statements(), "iam:PassRole", where, **given) is passed
 
 
 def test_the_deployer_deletes_no_archive() -> None:

@@ -314,7 +314,9 @@ def test_the_watcher_records_how_far_streams_are_read(
     assert catalog.retentions() == []
 
 
-@pytest.mark.parametrize("function", ["Function", "Watcher", "Driller"])
+@pytest.mark.parametrize(
+    "function", ["Function", "Watcher", "Driller", "BackfillWorker", "RestoreWorker", "Enroller"]
+)
 def test_a_package_needs_nothing_else(built: Path, function: str) -> None:
     """Unpacked alone, a package contains everything that its function imports: an interpreter that
     has only the package and the standard library loads it."""
@@ -323,6 +325,9 @@ def test_a_package_needs_nothing_else(built: Path, function: str) -> None:
         "Function": "stream_backup.handler",
         "Watcher": "stream_backup.watcher",
         "Driller": "stream_backup.driller",
+        "BackfillWorker": "stream_backup.worker",
+        "RestoreWorker": "stream_backup.worker",
+        "Enroller": "stream_backup.enroller",
     }[function]
     script = f"""
 import sys
@@ -341,7 +346,9 @@ print(*sys.path)
     assert not (package / "stream_backup" / "cli").exists()
 
 
-@pytest.mark.parametrize("function", ["Watcher", "Driller"])
+@pytest.mark.parametrize(
+    "function", ["Watcher", "Driller", "BackfillWorker", "RestoreWorker", "Enroller"]
+)
 def test_a_package_with_boto3_is_small(built: Path, function: str) -> None:
     """With boto3 a package stays far below the 250 MB that Lambda allows."""
     size = sum(path.stat().st_size for path in (built / function).rglob("*") if path.is_file())

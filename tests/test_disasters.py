@@ -391,6 +391,34 @@ def test_checkpoints_per_segment_with_binary_keys(composite: Archive) -> None:
     )
 
 
+class Refusing(MemoryStore):
+    """A store in which every third new object is refused while `refuses`."""
+
+    refuses = True
+
+    def create(self, path: str, payload: bytes, metadata: Mapping[str, str]) -> bool:
+        if self.refuses and "/meta/" not in path and int(path[-8:], 16) % 3 == 0:
+            raise OSError("refused")
+        return super().create(path, payload, metadata)
+
+
+def test_a_page_that_could_not_be_written_whole_is_read_again(clock: Clock) -> None:
+    """Rows that the archive refused are in no checkpoint: the run is incomplete, and the next one
+    reads their pages again, so that no row is missing where the run says that it is complete."""
+    clock.now = START + 50
+    store, table = Refusing(clock), Scanned(wire_rows(60))
+    archive = Archive(store, "", "Users", COMPOSITE)
+    with pytest.raises(IncompleteError):
+        run(backfill_of(table, archive))
+    assert not any(each.complete for each in Catalog(archive).runs())
+    assert len(list(archive.histories())) < 60
+    store.refuses = False
+    resumed, _ = run(backfill_of(table, archive))
+    assert resumed
+    assert [each.complete for each in Catalog(archive).runs()] == [True]
+    assert len(list(archive.histories())) == 60
+
+
 def test_running_the_backfill_again_writes_no_item_again(composite: Archive) -> None:
     """A second backfill finds every item in the archive and writes no version."""
     run(backfill_of(Scanned(wire_rows(30)), composite))

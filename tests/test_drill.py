@@ -82,8 +82,9 @@ def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """No threads, so that the same drill makes the same requests in the same order, and few."""
     monkeypatch.setattr(stream_backup.drill.compare, "SEGMENTS", 1)
-    for module in (stream_backup.archive.slices, stream_backup.drill.course):
-        monkeypatch.setattr(module, "ThreadPoolExecutor", lambda *_, **__: Inline(Random(1)))
+    pool = lambda *_, **__: Inline(Random(1))  # noqa: E731
+    monkeypatch.setattr(stream_backup.archive.slices, "ThreadPoolExecutor", pool)
+    monkeypatch.setattr(stream_backup.drill.course, "RequestPool", pool)
 
 
 @pytest.fixture
@@ -337,7 +338,7 @@ def test_no_false_alarm_while_another_process_writes(
     """Rows that are changed, made, and removed while a drill of the present runs, and reach the
     archive a moment later, are no difference."""
     world = DrillWorld()
-    monkeypatch.setattr("stream_backup.verify.looks.PAUSE", 0)
+    monkeypatch.setattr("stream_backup.verify.rounds.PAUSE", 0)
     late: list[Callable[[], None]] = []
     writes = iter([(0, "new"), (20, "made"), (3, None), (0, "newer"), (20, None)])
 

@@ -211,6 +211,8 @@ ROLES: list[tuple[str, str, Callable[[Here], object]]] = [
     ("RestorerPolicy", "EncryptTables", fill),
     ("RestorerPolicy", "EncryptTables", Here.create),
     ("EnablerPolicy", "DecryptTables", enable),
+    ("EnrollerPolicy", "DecryptTables", enable),
+    ("EnrollerPolicy", "DecryptTables", scan),
     ("DrillerPolicy", "EncryptTables", fill),
     ("DrillerPolicy", "EncryptTables", Here.create),
 ]
@@ -263,7 +265,8 @@ def test_creating_a_table_with_a_key_needs_each_action(
 
 
 @pytest.mark.parametrize(
-    "policy", ["WriterPolicy", "BackfillPolicy", "RestorerPolicy", "DrillerPolicy"]
+    "policy",
+    ["WriterPolicy", "BackfillPolicy", "RestorerPolicy", "DrillerPolicy", "EnrollerPolicy"],
 )
 def test_a_key_is_used_only_through_dynamodb(policy: str) -> None:
     """Nobody can decrypt with the key of a table except through DynamoDB, in any Region and

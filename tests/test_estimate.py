@@ -21,12 +21,14 @@ from stream_backup.aws.stack import Stack
 from stream_backup.cli.estimate_report import lines
 from stream_backup.core.item import Item
 from stream_backup.estimate import model, rates
+from stream_backup.estimate.assumptions import assumptions
 from stream_backup.estimate.facts import Facts, Function, TableCapacity
 from stream_backup.estimate.lookup import MEMORY, function_of
 from stream_backup.estimate.prices import Prices
 from stream_backup.estimate.result import Estimate
 from stream_backup.estimate.sizes import KB, LARGEST, Sizes, item_size
 from stream_backup.estimate.table import capacity_of, index_units, shards_of
+from stream_backup.settings import KEEP_EVERY_CHANGE
 from tests import strategies
 from tests.cli import Shell, Table, denied, proxy
 from tests.servers import REGION, Aws
@@ -434,7 +436,9 @@ def test_indexes_are_written_too() -> None:
 class Account:
     """A connection with or without a stack, and with or without permission to read the function."""
 
-    def __init__(self, settings: dict[str, int] | None, memory: int | None) -> None:
+    def __init__(
+        self, settings: dict[str, int] | None, memory: int | None, keep: str | None = None
+    ) -> None:
         named = Stack(
             "stream-backup",
             "s3://backups",
@@ -447,16 +451,17 @@ class Account:
         self.stack = named if settings is not None else None
         self.session = self
         self._memory = memory
+        self._variables = {} if keep is None else {KEEP_EVERY_CHANGE: keep}
 
     def client(self, name: str, **settings: Any) -> "Account":
         return self
 
-    def get_function_configuration(self, **asked: str) -> dict[str, int]:
+    def get_function_configuration(self, **asked: str) -> dict[str, Any]:
         if self._memory is None:
             raise ClientError(
                 {"Error": {"Code": "AccessDeniedException"}}, "GetFunctionConfiguration"
             )
-        return {"MemorySize": self._memory}
+        return {"MemorySize": self._memory, "Environment": {"Variables": self._variables}}
 
 
 @pytest.mark.parametrize(
@@ -477,6 +482,27 @@ def test_the_function_is_as_deployed(
     """Without a stack, or without permission to read it, it is as in the template."""
     account: Any = Account(settings, memory)
     assert function_of(account) == (function, account.stack)
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (None, "With KeepEveryChange=false, at most one version"),
+        ("true", "what that saves is not estimated"),
+        ("false", "the storage of capture are upper bounds: at most one version"),
+    ],
+)
+def test_what_is_known_of_merged_changes(keep: str | None, said: str) -> None:
+    """How many changes share an item and a second is not known, so the estimate states the bound,
+    and that its figures are upper bounds where the function merges."""
+    account: Any = Account({"MaximumBatchingWindowInSeconds": 5}, 512, keep)
+    function, _ = function_of(account)
+    assert function.keep_every_change is (keep != "false")
+    found = facts(1000, 100, changes=10**6, function=function)
+    lines = assumptions(found, Prices.load(None), "r", (), changes_given=True, deployed=True)
+    (line,) = [each for each in lines if "KeepEveryChange" in each]
+    assert said in line
+    assert "about 1.2 versions per second" in line
 
 
 @pytest.mark.once
@@ -544,21 +570,21 @@ def test_an_empty_table(aws: Aws) -> None:
 @pytest.mark.server
 def test_changes_are_known_from_cloudwatch(aws: Aws) -> None:
     """The write units since the table was created are divided by those of the mean item."""
-    Table.create(aws, "busy").put({"id": {"S": "1"}, "text": {"S": "x" * 2500}})
+    Table.create(aws, "measured").put({"id": {"S": "1"}, "text": {"S": "x" * 2500}})
     points = [{"Timestamp": time.time() - 1800 - hour * 60, "Value": 90.0} for hour in range(10)]
     metric = {
         "MetricName": "ConsumedWriteCapacityUnits",
-        "Dimensions": [{"Name": "TableName", "Value": "busy"}],
+        "Dimensions": [{"Name": "TableName", "Value": "measured"}],
     }
     aws.client("cloudwatch").put_metric_data(
         Namespace="AWS/DynamoDB", MetricData=[metric | point for point in points]
     )
-    said = Shell(aws, None).done("estimate", "busy", "--json").json
+    said = Shell(aws, None).done("estimate", "measured", "--json").json
     assert said["changes_per_month"] == pytest.approx(
         900 / 3 * 30 * 24
     )  # in the first hour: three units per item
     assert any("CloudWatch" in line for line in said["assumptions"])
-    given = Shell(aws, None).done("estimate", "busy", "--json", "--changes-per-month", "5").json
+    given = Shell(aws, None).done("estimate", "measured", "--json", "--changes-per-month", "5").json
     assert given["changes_per_month"] == 5
     assert not any("CloudWatch" in line for line in given["assumptions"])
 

@@ -34,7 +34,7 @@ EVIL = (
 line that looks like ours."""
 
 KEY = {"id": {"S": f"key {EVIL}"}}
-NAME = "night"
+NAME = "hostile"
 UUID = "00000000-0000-4000-8000-000000000000"
 
 

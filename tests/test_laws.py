@@ -68,11 +68,20 @@ class History(RuleBasedStateMachine):
         known=st.booleans(),
         covered=st.booleans(),
         reader=choices,
+        merging=st.sampled_from([0.0, 0.0, 0.5, 1.0]),
     )
     def begin(
-        self, seed: int, skew: tuple[int, int], rows: Any, known: bool, covered: bool, reader: int
+        self,
+        seed: int,
+        skew: tuple[int, int],
+        rows: Any,
+        known: bool,
+        covered: bool,
+        reader: int,
+        merging: float,
     ) -> None:
         self.world = World(seed, *skew)
+        self.world.merging = merging
         running[:] = [self.world]
         self.checked = 0
         for key, value in rows:

@@ -193,8 +193,14 @@ def test_the_mouse_zooms_and_chooses(opened: Opened) -> None:
     mouse.click(place(CAUSE + 180), box["y"] + box["height"] - 60)
     opened.until(lambda: " 72 changes" in opened.text("#chosen"))
     mouse.move(box["x"] + 300, middle)
-    mouse.dblclick(box["x"] + 300, middle)
-    opened.until(lambda: " 92 changes" in opened.text("#chosen"))
+
+    def everything() -> bool:
+        """On a machine that is busy, a double click may come too slowly to be one."""
+        mouse.dblclick(box["x"] + 300, middle)
+        opened.tab.wait_for_timeout(50)
+        return " 92 changes" in opened.text("#chosen")
+
+    opened.until(everything)
 
 
 def test_the_commands_are_copied(opened: Opened) -> None:

@@ -18,11 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from obstore.exceptions import GenericError, NotFoundError, PermissionDeniedError
 
+from stream_backup.archive.pool import RequestPool
 from stream_backup.archive.store import ConflictError, once
 from stream_backup.aws.errors import is_transient, reason_of, translate
 from stream_backup.aws.patience import CALM, PATIENCE, SOON, PatientAttempts
 from stream_backup.aws.session import FEW_RETRIES, open_session
 from stream_backup.capture.metrics import metrics_of
+from stream_backup.core.in_flight import MOST, InFlight
 from stream_backup.errors import UnavailableError
 
 
@@ -208,6 +210,24 @@ def test_what_a_command_can_do_without(patience: Virtual, clock: Clock) -> None:
 def test_the_reason_in_a_few_words(error: Exception, reason: str) -> None:
     """A sentence has the reason and nothing of the answer's body."""
     assert reason_of(error) == reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [s3("503 Service Unavailable"), refused("SlowDown", 503), refused("ThrottlingException")],
+)
+def test_a_service_that_is_busy_gets_half_as_many_requests(
+    error: Exception, patience: Virtual, clock: Clock
+) -> None:
+    """A request that is refused because AWS is busy halves the number of requests that its pool
+    keeps under way, however often it is refused in this moment."""
+    rule = InFlight()
+    rule.number = MOST
+    patience("S3 PutObject", lambda: None)
+    with RequestPool(rule) as pool:
+        work = failing(clock, 20, error)
+        assert pool.submit(patience, "S3 PutObject", work).result()
+    assert rule.number == MOST // 2
 
 
 def test_a_hiccup_is_not_reported(patience: Virtual, clock: Clock, said: list[str]) -> None:

@@ -7,6 +7,7 @@ KMS (test_encryption.py) and the owner of a bucket (test_template.py).
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -18,16 +19,20 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from obstore.exceptions import PermissionDeniedError
 
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
+from stream_backup.cli.main import cli
 from stream_backup.core.change import Change
 from stream_backup.core.item import decode, encode
 from stream_backup.core.key import KeySchema, key_hash
 from stream_backup.core.records import Run, Stream
 from stream_backup.core.stamp import Stamp
 from stream_backup.core.witness import Witness
-from stream_backup.settings import DRILL_TABLES
+from stream_backup.settings import DRILL_TABLES, ENROL_PATTERN
+from stream_backup.settings import STACK as STACK_NAME
+from stream_backup.verify import repair
 from tests import sam
 from tests.cli import SIMPLE, Said, Shell, Table, next_second
 from tests.event_source_mapping import discarded
@@ -134,9 +139,9 @@ class Deployed:
     def cloud(self) -> sam.Cloud:
         return self.stack.cloud
 
-    def user(self, policy: str, *, without: str = "") -> dict[str, str]:
-        """Returns the settings of a new user with this policy, except one statement."""
-        statements = self.stack.statements(policy)
+    def user(self, *policies: str, without: str = "") -> dict[str, str]:
+        """Returns the settings of a new user with these policies, except one statement."""
+        statements = [each for policy in policies for each in self.stack.statements(policy)]
         kept = [statement for statement in statements if statement["Sid"] != without]
         assert len(kept) == len(statements) - bool(without), without
         wider: list[dict[str, Any]] = [
@@ -156,11 +161,14 @@ class Deployed:
         ]
         return self.cloud.user(f"user-{next(_users)}", kept + wider)
 
+    def shell(self, user: dict[str, str]) -> Shell:
+        """A terminal of this user, with only the stack specified, not the archive."""
+        more = self.cloud.trust | user | {"STREAM_BACKUP_STACK": STACK}
+        return Shell(self.cloud.aws, None, more)
+
     def run(self, user: dict[str, str], *words: str) -> Said:
-        """Runs a command as this user, with only the stack specified, not the archive."""
-        return Shell(
-            self.cloud.aws, None, self.cloud.trust | user | {"STREAM_BACKUP_STACK": STACK}
-        ).run(*words)
+        """Runs a command as this user."""
+        return self.shell(user).run(*words)
 
     def session(self, user: dict[str, str]) -> Any:
         keys = {name.lower(): value for name, value in user.items()}
@@ -211,6 +219,7 @@ def deploy(cloud: sam.Cloud) -> Deployed:
         AlarmEmail="on-call@example.com",
         DrillSchedule="rate(7 days)",
         DrillTables="orders",
+        EnrolPattern="orders-new*",
     )
     table = Table.create(cloud.aws, "orders")
     table.put(*ROWS)
@@ -546,6 +555,36 @@ def test_the_driller_policy_is_enough(deployed: Deployed) -> None:
     assert not [name for name in tables if name.startswith("stream-backup-drill-")]
 
 
+def test_the_enroller_policy_is_enough(deployed: Deployed) -> None:
+    """With its policy alone, the enroller enables and backfills a table, and says so. Which
+    statement it needs for what is in test_enrol_rights.py."""
+    script = (
+        "from types import SimpleNamespace; from stream_backup.enroller import handler;"
+        " print(handler(None, SimpleNamespace(get_remaining_time_in_millis=lambda: 810_000)))"
+    )
+    table = Table.create(deployed.cloud.aws, "orders-new")
+    table.put(*ROWS)
+    shell = Shell(deployed.cloud.aws, deployed.stack.outputs["ArchiveUrl"])
+    settings = {STACK_NAME: STACK, ENROL_PATTERN: "orders-new*"}
+    user = deployed.user("EnrollerPolicyArn")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=shell.environment | deployed.cloud.trust | user | settings,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    said = (done.stdout + done.stderr).decode()
+    assert "{'enabled': ('orders-new',), 'backfilled': ('orders-new',), 'failed': {}" in said, said
+    store = deployed.cloud.aws.store(deployed.stack.bucket)
+    catalog = Catalog(Archive(store, f"{PREFIX}/", "orders-new"))
+    (run,) = catalog.runs()
+    assert (run.complete, run.counts["read"]) == (True, len(ROWS))
+    enrolment = catalog.enrolment(catalog.streams()[-1].table_id)
+    assert enrolment
+    assert enrolment.enabled
+
+
 def test_the_log_and_the_key_of_the_watcher(deployed: Deployed) -> None:
     """The watcher may write to its own log only. That its key is needed is not shown, because
     ministack encrypts without asking KMS."""
@@ -687,6 +726,68 @@ def test_a_restorer_verifies(deployed: Deployed) -> None:
         archive.put(Change(key, Stamp(now, 2, now, "remove"), None))
 
 
+@pytest.fixture(scope="module")
+def backed_up(deployed: Deployed) -> Archive:
+    """The archive of a table that `follow` reads, with a row that the table does not have."""
+    table, shell = fresh(deployed, *ROWS[:2]), deployed.shell({})
+    shell.done("enable", table.name, "--stream-only")
+    shell.done("backfill", table.name)
+    key, now = {"id": {"S": "never-was"}}, int(time.time())
+    archive = archive_of(deployed, table.name)
+    archive.put(Change(key, Stamp(now, 1, now, "insert"), encode(key)))
+    return archive
+
+
+def test_who_records_how_far_a_check_came(deployed: Deployed, backed_up: Archive) -> None:
+    """A restorer can check an archive. How far a check of a part came is recorded only by whoever
+    may write to the archive; a restorer is told that it is not."""
+    words = ("check", backed_up.table, "--max-duration", "1h", "--json")
+    said = deployed.run(deployed.user("RestorerPolicyArn"), *words)
+    assert said.code == 0, said
+    assert "could not be recorded how far this check came" in said.err
+    assert not backed_up.meta.names("checks")
+    said = deployed.run(deployed.user("BackfillPolicyArn"), *words)
+    assert said.code == 0, said
+    assert "could not be recorded" not in said.err
+    assert backed_up.meta.names("checks")
+
+
+def test_a_backfill_operator_who_is_a_restorer_repairs(
+    deployed: Deployed,
+    backed_up: Archive,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With both policies, a user can repair an archive, and neither of them is enough. The command
+    runs in this process: a test does not wait for minutes, and nobody reads this stream."""
+    monkeypatch.setattr(repair, "written_by", lambda moment: moment)
+    monkeypatch.setattr(repair, "catch_up", lambda connection, state, _: state)
+    monkeypatch.setattr(repair, "require_read", lambda *_: None)
+    words = ["verify", backed_up.table, "--repair", "--yes", "--json"]
+
+    def run(*policies: str) -> str:
+        settings = deployed.shell(deployed.user(*policies)).environment
+        for name in [*os.environ]:
+            if name.startswith(("AWS_", "STREAM_BACKUP")):
+                monkeypatch.delenv(name)
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        cli.main(words, standalone_mode=False)
+        return capsys.readouterr().out
+
+    with pytest.raises(ClientError, match="GetItem"):
+        run("BackfillPolicyArn")
+    with pytest.raises(PermissionDeniedError, match="PUT"):
+        run("RestorerPolicyArn")
+    assert not backed_up.meta.names("repairs")
+    found = json.loads(run("BackfillPolicyArn", "RestorerPolicyArn"))
+    assert found["repair"]["counts"]["missing"] == 1
+    assert found["repair"]["complete"]
+    newest = [backed_up.stat(history.versions[0]) for history in backed_up.histories()]
+    assert sorted(each.stamp.kind for each in newest) == ["missing", "scan", "scan"]
+
+
 def test_a_restorer_cannot_write_to_the_archive(deployed: Deployed) -> None:
     """A restorer cannot write to the archive, and neither a backfill operator nor a restorer can
     delete from it."""
@@ -739,7 +840,7 @@ def test_the_enabler_policy_is_enough(deployed: Deployed) -> None:
     lambdas.update_event_source_mapping(UUID=said.json["mapping"], BatchSize=7)
     said = deployed.run(user, "enable", "--match", f"{table}*", "--json")
     assert said.code == 0, said
-    mapping = said.json["tables"][0]["mapping"]
+    mapping = said.json["tables"][0]["report"]["mapping"]
     assert lambdas.get_event_source_mapping(UUID=mapping)["BatchSize"] == 1000
     said = deployed.run(user, "disable", table)
     assert said.code == 0, said

@@ -11,14 +11,16 @@ import pytest
 from botocore.exceptions import ClientError
 
 import restore.target
+import restore.usable
 import stream_backup.aws.table
-from restore.target import DONE, OURS, Target, prepare
-from stream_backup.archive.slices import SLICES
+from restore.target import Target, prepare
+from restore.usable import DONE, OURS
 from stream_backup.aws.creation import MOST_TAGS
 from stream_backup.aws.dynamodb import Answer
 from stream_backup.aws.patience import PATIENCE, PatientAttempts
 from stream_backup.aws.table import RESTORED, RESTORING, describe
 from stream_backup.core.records import TableDescription
+from stream_backup.core.slice import NameSlice, cut_names
 from stream_backup.errors import UnavailableError, UsageError
 from tests.process import Killed
 
@@ -145,7 +147,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Nasty:
     global fake
     fake = Nasty()
     clock = SimpleNamespace(sleep=fake.sleep, monotonic=lambda: fake.now)
-    for module in (restore.target, stream_backup.aws.table):
+    for module in (restore.target, restore.usable, stream_backup.aws.table):
         monkeypatch.setattr(module, "time", clock)
     return fake
 
@@ -211,7 +213,7 @@ def test_as_many_tags_as_a_table_may_have(aws: Nasty, tags: int) -> None:
     target = ready(described(tags=tags))
     assert set(OURS) <= set(aws.tags)
     assert len(aws.tags) == min(tags + 2, MOST_TAGS)
-    target.slice_done("0")
+    target.record(cut_names(16)[:1])
     target.finish()
     kept = [RESTORED] if tags < MOST_TAGS else []
     assert sorted(aws.tags) == sorted([*kept, *(f"tag-{number:02}" for number in range(tags))])
@@ -269,26 +271,46 @@ def test_tags_are_written_less_than_five_times_a_second(aws: Nasty) -> None:
     plain: Any = SimpleNamespace(call=aws.call)
     target = ready(described(), plain)
     before = aws.now
-    for part in SLICES:
-        target.slice_done(part)
+    for part in cut_names(16):
+        target.record([part.finished()])
         aws.now += 0.05
     assert aws.now - before < 1  # nothing waited
     aws.now += 0.25
-    target.slice_done(part)
+    target.record([part.finished()])
     aws.now += 0.25
     target.finish()
     assert max(sum(at <= each < at + 1 for each in aws.tagged) for at in aws.tagged) <= 5
     writes = [each["Tags"][0] for name, each in aws.calls if name == "tag_resource"]
-    assert [tag["Value"] for tag in writes if tag["Key"] == DONE][-1] == "".join(SLICES)
+    assert [tag["Value"] for tag in writes if tag["Key"] == DONE][-1] == "f" * 256
 
 
 def test_slices_that_end_together_are_recorded_together(aws: Nasty) -> None:
     target = ready(described())
-    target.done.update(SLICES)
-    for part in SLICES:
-        target.slice_done(part)
+    for _ in range(3):
+        target.record([each.finished() for each in cut_names(16)])
     assert len([name for name, _ in aws.calls if name == "tag_resource"]) == 1
-    assert aws.tags[DONE] == "".join(SLICES)
+    assert aws.tags[DONE] == "f" * 256
+
+
+def test_slices_are_recorded_as_far_as_they_are_done(aws: Nasty) -> None:
+    """A slice is recorded while it is being done, seldom, so that a resumed restore repeats little
+    of a large table; what was recorded stays."""
+    target = ready(described())
+    first, second, *_ = cut_names(16)
+    target.record([first.finished()])
+    aws.now += 1
+    target.record([second.reached("17ff" + "f" * 28)])
+    assert aws.tags[DONE] == "0" * 240 + "f" * 16
+    aws.now += 5
+    target.record([second.reached("17ff" + "f" * 28)])
+    aws.now += 5
+    again = ready(described())
+    assert again.resumed
+    assert len(again.done) == 64 + 32
+    assert again.done.left(16)[0] == NameSlice("18", "2")
+    again.record([NameSlice("18", "2").finished()])
+    aws.now += 5
+    assert len(ready(described()).done) == 128
 
 
 def test_a_restore_that_is_resumed_at_once(aws: Nasty) -> None:
@@ -365,3 +387,15 @@ def test_warm_throughput_of_an_existing_table(aws: Nasty) -> None:
         ready(described(), warm_throughput=20_000)
     assert "--warm-throughput WriteUnitsPerSecond=20000" in found.value.hint
     assert RESTORING not in aws.tags
+
+
+def test_reports_that_overtake_each_other(aws: Nasty) -> None:
+    """Threads report how far a slice is in any order: an older report takes nothing back."""
+    target = ready(described())
+    first, second, third, *_ = cut_names(16)
+    target.record([first.finished()])
+    target.record([second.finished()])  # too early for another tag
+    target.record([second.reached("10" + "f" * 30), second])
+    aws.now += 1
+    target.record([third.finished()])
+    assert aws.tags[DONE] == "0" * (256 - 48) + "f" * 48

@@ -35,7 +35,7 @@ from stream_backup.core.moment import iso
 from stream_backup.core.records import Mapping, RedriveRecord
 from stream_backup.core.retention import Bound
 from stream_backup.core.stamp import Stamp
-from stream_backup.core.time_rule import BUDGET, NEVER, Lateness
+from stream_backup.core.time_rule import BUDGET, NEVER, Lateness, written_until
 from stream_backup.core.version import Version
 from stream_backup.errors import CoverageError, IncompleteError, RecordError
 from tests.backends import Backend
@@ -673,6 +673,33 @@ def test_where_tombstones_expire_a_batch_has_a_limited_time(world: World, kept: 
     world.store.took = 0
     assert world.redrive(tombstones=kept).changes == 20
     check_equal(world.archive, world.journal)
+
+
+def test_an_unreadable_batch_that_was_given_up_is_moved_by_the_next_run(world: World) -> None:
+    """A run that is interrupted after it recorded that it gives a batch up, and before the batch is
+    moved, leaves it waiting. The next run moves it, although nothing can be read of it."""
+    path = world.fail(world.journal.fill(4))
+    world.keep(path, b"{}")
+    (batch,) = world.waiting
+    close_hole(Catalog(world.archive), batch, GIVEN_UP, int(world.clock()))
+    assert world.redrive().kept == []
+    assert world.paths() == [GIVEN_UP + path]
+
+
+def test_a_redrive_that_is_killed_covers_what_it_wrote(world: World) -> None:
+    """While a redrive writes, its record says until when it may do so, as nobody else says it when
+    it is killed: until then, older versions may cover newer ones."""
+    world.fail(world.journal.fill(20, keys=1))
+    world.store.took = 100
+    world.store.last = world.store.writes + 9
+    with pytest.raises(IncompleteError):
+        world.redrive()
+    (record,) = Catalog(world.archive).redrives()
+    written = max(
+        version.written for history in world.archive.histories() for version in history.versions
+    )
+    assert written > record.began + BUDGET
+    assert written <= written_until(record.last)
 
 
 @pytest.mark.parametrize(("kept", "age"), [(None, 400), (40 * DAY, 31)])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import stream_backup.verify.looks
 import stream_backup.verify.repair
+import stream_backup.verify.rounds
 import stream_backup.verify.run
 import stream_backup.verify.writer
 from stream_backup.archive.status import Status
@@ -88,12 +89,13 @@ def timeless() -> Iterator[None]:
     with patched(lambda: running[-1]), pytest.MonkeyPatch.context() as patch:
         for module in (
             stream_backup.verify.looks,
+            stream_backup.verify.rounds,
             stream_backup.verify.repair,
             stream_backup.verify.writer,
         ):
             patch.setattr(module, "time", clock)
         for module in (stream_backup.verify.run, stream_backup.verify.repair):
-            patch.setattr(module, "ThreadPoolExecutor", pool)
+            patch.setattr(module, "RequestPool", pool)
         patch.setattr(stream_backup.verify.repair, "state_of", lambda *_: state_of(running[-1]))
         patch.setattr(stream_backup.verify.repair, "catch_up", caught_up)
         yield

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import stream_backup.capture.shards
-import stream_backup.verify.looks
 import stream_backup.verify.repair
+import stream_backup.verify.rounds
 from stream_backup.capture.catch_up import catch_up
 from stream_backup.capture.state import state_of
 from stream_backup.cli.main import cli
@@ -47,7 +47,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         stream_backup.verify.repair, "catch_up", lambda *given: next(waits)(*given)
     )  # only after the scan is there anything to read
     monkeypatch.setattr(stream_backup.verify.repair, "PAUSE", 0.2)
-    monkeypatch.setattr(stream_backup.verify.looks, "PAUSE", 0.1)
+    monkeypatch.setattr(stream_backup.verify.rounds, "PAUSE", 0.1)
     return monkeypatch
 
 

@@ -6,14 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import restore.target
+from restore import fill
 from restore.destination import Work
+from restore.kept import BLOCKS, DoneBlocks
 from restore.new_table import NewTable
 from restore.plan import Rebuild, Tally
-from restore.target import DONE
+from restore.usable import DONE
+from stream_backup.archive import chunks
+from stream_backup.archive.layout import Loaded
 from stream_backup.archive.selection import Selection
 from stream_backup.aws.table import RESTORING, describe
 from stream_backup.core.item import Item, encode
 from stream_backup.core.time_rule import NEVER
+from stream_backup.core.version import Version
 from stream_backup.errors import UsageError
 from stream_backup.progress import Silent
 from tests import strategies
@@ -124,3 +130,41 @@ def test_interrupted_restore(
     fuse.left = 0
     assert restored(world, "parts", overwrite=bool(foreign) or finished()) == truth
     assert not under_way()
+
+
+@pytest.mark.parametrize("cut", [20, 31, 70])
+def test_a_resumed_restore_repeats_no_finished_slice(
+    cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is read or written again of a slice that the table's tag says is finished, nor of the
+    part of an unfinished one that it says is done."""
+    monkeypatch.setattr(restore.target, "TAG_PAUSE", 0)
+    monkeypatch.setattr(restore.target, "PART_PAUSE", 0)
+    monkeypatch.setattr(chunks, "CHUNK_ITEMS", 2)
+    monkeypatch.setattr(fill, "BATCH", 3)
+    world = archived(1, [{"v": {"N": str(number)}} for number in range(120)], set())
+    truth = world.model.at(T0 + 60)
+    fuse = Fuse(world)
+    fuse.left = cut
+    with pytest.raises(Killed):
+        restored(world, "parts")
+    fuse.left = 0
+    kept = DoneBlocks.of(world.dynamodb.tags[ARN.replace(NAME, "parts")][DONE])
+    left = kept.left(16)
+    assert 0 < len(kept) < BLOCKS
+    open_names = {name for name in truth or {} if any(part.is_open(name) for part in left)}
+    finished = set(truth or {}) - open_names
+    assert finished
+    read: list[str] = []
+    load = world.archive.load
+
+    def counted(version: Version) -> Loaded:
+        read.append(version.path[len(world.archive.root) :])
+        return load(version)
+
+    monkeypatch.setattr(world.archive, "load", counted)
+    before = dict(world.store.requests)
+    assert restored(world, "parts") == truth
+    assert set(read) == open_names
+    lists = world.store.requests["list"] - before["list"]
+    assert lists == sum(len(list(part.prefixes())) for part in left)

@@ -35,13 +35,17 @@ def product() -> Iterator[None]:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_histories(part: int) -> None:
-    """Laws 4, 5, 7, 11 and 12: whoever acts next at every request, every moment that is claimed is
-    exact, restores and rewinds give it, and after any history the present becomes exact again."""
-    restored = moments = 0
+    """Laws 4, 5, 7, 11, 12, 13 and 14: whoever acts next at every request, every moment that is
+    claimed is exact, restores and rewinds give it, an undo gives back the rows of its window and
+    touches no other, the undo of its receipt gives back what it changed, and after any history the
+    present becomes exact again."""
+    restored = moments = undone = 0
     for seed in range(1 + part, SEEDS + 1, PARTS):
         counts = simulate(seed, short=True).counts
         restored += counts["restored"]
         moments += counts["moments"]
+        undone += counts["undone"]
+    assert undone
     assert restored > SEEDS / PARTS / 2
     assert moments > SEEDS / PARTS * 4
 

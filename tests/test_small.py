@@ -16,7 +16,7 @@ EXPECTED = {
     "windows": Counts(40_365, 0, 54_747),
     "timelines": Counts(59_313, 0, 15_197),
     "timelines of three versions": Counts(62_892, 0, 46_424),
-    "listings": Counts(140_388, 0, 101_035),
+    "listings": Counts(169_170, 0, 138_551),
     "undo after two changes": Counts(4_500, 2_854),
     "undo of a row": Counts(10_000, 7_840),
     "undo of paths": Counts(19_652, 4_768),

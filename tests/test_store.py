@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from stream_backup.archive import s3
+from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.archive.s3 import S3Store, open_objects
+from stream_backup.archive.selection import histories_of
 from stream_backup.archive.store import ConflictError
 from stream_backup.core.change import METADATA_LIMIT, Change, metadata_size
 from stream_backup.core.item import digest
+from stream_backup.core.slice import NameSlice
 from stream_backup.core.stamp import Stamp
 from tests.backends import STAND_INS, Backend, on
 from tests.cli import Answer, proxy
@@ -339,3 +342,20 @@ def test_a_conflict_in_memory() -> None:
             store.create(path, b"new", {})
         assert not store.replace(path, b"new", {}, digest(b"old"))
     assert [version.path for version in store.versions("T/")] == ["T/a"]
+
+
+def test_a_slice_is_listed_wherever_it_begins_and_ends(backend: Backend) -> None:
+    """The open names of a slice are listed once each with all their versions, in order, whatever
+    digits the slice begins and ends with, and from every name on up to which it is done."""
+    names = ["0" * 32, "00" + "f" * 30, "7f" + "0" * 30, "7f" + "f" * 30, "80" + "0" * 30]
+    names += ["8" + "f" * 31, "9" + "0" * 31, "f" * 32]
+    for name in names:
+        for body in (b"1", b"2"):
+            backend.store.put(f"T/{name}", body, {})
+    archive = Archive(backend.store, "", "T")
+    for whole in (NameSlice(), NameSlice("7f", "9"), NameSlice("008", "8f"), NameSlice("8")):
+        held = [name for name in names if whole.holds(name)]
+        for part in (whole, *map(whole.reached, held), *whole.split(3)):
+            found = list(histories_of(archive, part))
+            assert [each.name for each in found] == [name for name in names if part.is_open(name)]
+            assert all(len(each.versions) == 2 for each in found)

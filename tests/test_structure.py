@@ -22,12 +22,13 @@ RINGS = (
     "stream_backup.core",
     "stream_backup.archive",
     "stream_backup.aws",
-    "stream_backup.capture",
+    "stream_backup.capture stream_backup.workers",
     "stream_backup.handler stream_backup.watcher backfill restore stream_backup.verify"
     " stream_backup.inspect",
     "stream_backup.undo",
     "stream_backup.drill",
-    "stream_backup.estimate stream_backup.driller",
+    "stream_backup.estimate stream_backup.driller stream_backup.distributed stream_backup.enrol",
+    "stream_backup.worker stream_backup.enroller",
     "stream_backup.cli",
     "stream_backup.demo backfill.__main__ restore.__main__",
 )
@@ -37,12 +38,19 @@ other."""
 ROOMS = ("stream_backup", "backfill", "restore")
 TERMINAL = ("click", "rich")
 LIGHT = {
-    "backfill.worker": ("click", "rich", "aws_lambda_powertools", "stream_backup.cli"),
+    "backfill.share, restore.load, stream_backup.verify.shares": (
+        "click",
+        "rich",
+        "aws_lambda_powertools",
+        "stream_backup.cli",
+    ),
     "stream_backup.handler": ("click", "rich", "boto3", "stream_backup.aws", "stream_backup.cli"),
     "stream_backup.watcher": ("click", "rich", "tenacity", "stream_backup.cli"),
     "stream_backup.driller": ("click", "rich", "stream_backup.cli", "stream_backup.estimate"),
+    "stream_backup.worker": ("click", "rich", "stream_backup.cli", "stream_backup.estimate"),
+    "stream_backup.enroller": ("click", "rich", "stream_backup.cli", "stream_backup.estimate"),
 }
-"""What a process that imports only this module must not load. Powertools loads botocore."""
+"""What a process that imports only these modules must not load. Powertools loads botocore."""
 
 
 FUNCTION = {
@@ -134,7 +142,7 @@ def test_only_the_command_line_knows_a_terminal() -> None:
 @pytest.mark.parametrize("module", sorted(LIGHT))
 def test_a_process_loads_no_more_than_it_needs(module: str) -> None:
     """A worker loads no command line and no Powertools, the function no boto3, and the watcher and
-    the driller no command line."""
+    the driller and the enroller no command line."""
     script = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True

@@ -14,19 +14,21 @@ from typing import Any
 
 import pytest
 
-from stream_backup import driller, settings
+from stream_backup import driller, errors, settings
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.memory import MemoryStore
 from stream_backup.capture.batch import make_handler
 from stream_backup.capture.mapping import OLDEST_RECORD
 from stream_backup.core.key import key_hash
 from stream_backup.handler import report
+from stream_backup.worker import HARD, LAST, RESERVE
 from tests import sam
-from tests.policies import ACCOUNT, PLACE, POLICIES, Rendered, allows, without
+from tests.policies import ACCOUNT, DISTRIBUTED, PLACE, POLICIES, Rendered, allows, without
 from tests.servers import REGION
 
 TEMPLATE = sam.template()
 PARAMETERS = sam.parameters(TEMPLATE)
+MACHINES = ("BackfillMachine", "RestoreMachine")
 RESOURCES = TEMPLATE["Resources"]
 ARCHIVE_BUCKET = RESOURCES["ArchiveBucket"]["Properties"]
 
@@ -115,9 +117,10 @@ def test_no_action_is_a_wildcard() -> None:
         "lambda:ListEventSourceMappings",
         "lambda:CreateEventSourceMapping",
     )
-    for policy in POLICIES:
+    denials = ("NoOtherRecords", "OnlyThisArchive", "OnlyTheseFailures", "OnlyThisWork")
+    for policy in (*POLICIES, *DISTRIBUTED):
         for statement in statements(policy):
-            if statement["Sid"] in ("NoOtherRecords", "OnlyThisArchive", "OnlyTheseFailures"):
+            if statement["Sid"] in denials:
                 assert statement["Effect"] == "Deny"
                 continue
             assert statement["Effect"] == "Allow"
@@ -294,7 +297,7 @@ def test_a_policy_fits_into_its_quota() -> None:
         TableKeyArns=",".join([key] * 10),
     )
     assert PARAMETERS["TablePattern"]["AllowedPattern"].endswith("{1,128}")
-    for policy in POLICIES:
+    for policy in (*POLICIES, *DISTRIBUTED):
         assert longest.size(policy) <= 6144, policy
 
 
@@ -466,12 +469,13 @@ def test_every_alarm_tells_the_topic() -> None:
     ]
     every = [each for each in [*RESOURCES.values(), *loops] if isinstance(each, dict)]
     alarms = [each["Properties"] for each in every if each.get("Type") == "AWS::CloudWatch::Alarm"]
-    assert len(alarms) == 10
+    assert len(alarms) == 11
     for alarm in alarms:
         assert alarm["AlarmActions"] == [{"Ref": "Topic"}]
         missing = {
             "exact_age": "breaching",
             "drill_age_days": "breaching",
+            "enrol_failed": "breaching",
             "drill_failed": "ignore",
         }
         metric = str(alarm.get("MetricName"))
@@ -597,7 +601,7 @@ def test_every_wheel_of_a_function_has_a_hash(file: str) -> None:
     assert "://" not in text
 
 
-@pytest.mark.parametrize("name", ["handler", "watcher", "driller"])
+@pytest.mark.parametrize("name", ["handler", "watcher", "driller", "enroller"])
 def test_a_package_contains_what_its_function_imports(tmp_path: Path, name: str) -> None:
     """The package of a function has its module and every module of this project that it imports,
     of any package, and no other. It says which version of the project it is, because the record of
@@ -689,6 +693,112 @@ def test_a_slip_inside_a_loop_is_caught(tmp_path: Path) -> None:
     said = subprocess.run(command, capture_output=True, check=False)
     assert said.returncode != 0
     assert b"NOPE" in said.stdout
+
+
+def test_a_wrong_state_machine_is_caught(tmp_path: Path) -> None:
+    """`make check` validates the state machines against the Amazon States Language: cfn-lint (rule
+    E3601) finds everything that is wrong in this definition. The emulator accepts any."""
+    text = sam.TEMPLATE.read_text()
+    for right, wrong in (
+        ("Next: Left", "Nxt: Left"),
+        ("StartAt: Slice", "StartAt: Slise"),
+        ("BackoffRate: 2", "BackoffRate: two"),
+        ("Type: Choice", "Type: Chois"),
+    ):
+        assert right in text
+        text = text.replace(right, wrong)
+    (tmp_path / "template.yaml").write_text(text)
+    command = [
+        str(sam.BIN / "cfn-lint"),
+        "--regions",
+        REGION,
+        "--",
+        str(tmp_path / "template.yaml"),
+    ]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = " ".join(line for line in said.stdout.splitlines() if line.startswith("E3601"))
+    for wrong in ("Nxt", "Slise", "two", "Chois"):
+        assert f"{wrong!r}" in found, said.stdout
+
+
+@pytest.mark.parametrize("machine_name", MACHINES)
+def test_every_state_is_reached(machine_name: str) -> None:
+    """Every state that a state names exists, and every state is named. cfn-lint does not look at
+    the default of a choice."""
+    machine = RESOURCES[machine_name]["Properties"]["Definition"]
+    assert not {*machine["States"]} ^ targets(machine)
+
+
+def targets(node: Any) -> set[str]:
+    """Returns the states that a definition names, except for those within a map."""
+    if isinstance(node, list):
+        return set().union(*map(targets, node))
+    if not isinstance(node, dict):
+        return set()
+    inner = [value for name, value in node.items() if name != "ItemProcessor"]
+    named = {node[name] for name in ("StartAt", "Next", "Default") if name in node}
+    return named.union(*map(targets, inner))
+
+
+def test_the_work_bucket_is_private_and_ages_out() -> None:
+    """The work bucket is encrypted, owner-enforced, without public access, refuses requests without
+    TLS, and keeps nothing for longer than WorkDays. It is another bucket than the archive."""
+    properties = RESOURCES["WorkBucket"]["Properties"]
+    assert properties["OwnershipControls"] == {
+        "Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    }
+    assert list(properties["PublicAccessBlockConfiguration"].values()) == [True] * 4
+    assert properties["BucketEncryption"] == ARCHIVE_BUCKET["BucketEncryption"]
+    (rule,) = properties["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", {"Ref": "WorkDays"})
+    policy = RESOURCES["WorkBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    (tls,) = policy
+    assert (tls["Effect"], tls["Principal"], tls["Action"]) == ("Deny", "*", "s3:*")
+    assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_nothing_is_made_for_distributed_runs_by_default() -> None:
+    """Every resource and output of distributed runs is made only with DistributedWorkers, which is
+    0 by default."""
+    parts = ("Work", "Backfill", "RestoreW", "RestoreM", "Distribut")
+    found = [name for name in RESOURCES if name.startswith(parts) and name != "BackfillPolicy"]
+    assert len(found) == 17
+    assert all(RESOURCES[name]["Condition"] == "HasWorkers" for name in found)
+    outputs = TEMPLATE["Outputs"]
+    named = [name for name in outputs if name.startswith(parts) and name != "BackfillPolicyArn"]
+    assert len(named) == 7
+    assert all(outputs[name]["Condition"] == "HasWorkers" for name in named)
+    assert not Rendered().holds({"Condition": "HasWorkers"})
+    assert Rendered(DistributedWorkers="1").holds({"Condition": "HasWorkers"})
+
+
+def test_both_machines_run_the_same_rounds() -> None:
+    """The state machine of a restore is that of a backfill, with another worker."""
+    one, other = (json.dumps(RESOURCES[name]["Properties"]) for name in MACHINES)
+    for old, new in (("Backfill", "Restore"), ("backfill", "restore")):
+        one = one.replace(old, new)
+    assert one == other
+
+
+@pytest.mark.parametrize("task", ["Backfill", "Restore"])
+def test_a_worker_outlives_no_state(task: str) -> None:
+    """A worker ends by itself before Lambda ends it, and Lambda before its state times out. What
+    Step Functions repeats are errors that may pass; those of this project that would come again are
+    not repeated, and their names are those of its classes."""
+    worker = RESOURCES[f"{task}Worker"]["Properties"]
+    states = RESOURCES[f"{task}Machine"]["Properties"]["Definition"]["States"]
+    piece = states["Round"]["ItemProcessor"]["States"]["Slice"]
+    assert LAST < HARD < RESERVE < worker["Timeout"] / 2
+    assert worker["Timeout"] < piece["TimeoutSeconds"]
+    final, *repeated = piece["Retry"]
+    assert final["MaxAttempts"] == 0
+    kinds = [getattr(errors, name) for name in final["ErrorEquals"]]
+    assert not [kind for kind in kinds if issubclass(kind, errors.IncompleteError)]
+    tried = [*repeated, *states["Collect"]["Retry"], *states["Collect failed round"]["Retry"]]
+    for each in tried:
+        assert each["JitterStrategy"] == "FULL"
+        assert each["BackoffRate"] > 1
+        assert each["MaxAttempts"] > 2
 
 
 def test_the_reference_of_parameters_is_up_to_date() -> None:

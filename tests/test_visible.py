@@ -122,5 +122,7 @@ def test_only_the_console_writes_to_the_terminal() -> None:
         "stream_backup/handler.py",  # the log
         "stream_backup/watcher.py",
         "stream_backup/driller.py",
+        "stream_backup/enroller.py",
+        "stream_backup/worker.py",
         "restore/file.py",
     }

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 import backfill.run
 import backfill.share
 import restore.target
+import restore.usable
 import restore.writer
 import stream_backup.archive.slices
 import stream_backup.capture.delivery
@@ -204,6 +205,7 @@ class World:
         self.watching = True
         self.walking = retention is not None
         self.healthy = False
+        self.merging = 0.0  # the share of batches whose function does not keep every change
         self.store = self.bucket(lambda: self.model.now + s3_skew, self._fails)
         self.dynamodb = FakeDynamoDB(self.model, lambda: int(self.model.now + date_skew), pause)
         self.archive = ReadOnce(self.store, lambda: self.model.now)
@@ -316,7 +318,14 @@ class World:
         """Writes a batch and returns how many records at its beginning are certainly written."""
         if not batch:
             return 0
-        outcome = write_batch(batch, lambda _: self.archive, self.pool(), lambda: False)
+        merging = bool(self.merging) and self.random.random() < self.merging
+        outcome = write_batch(
+            batch,
+            lambda _: self.archive,
+            self.pool(),
+            lambda: False,
+            keep_every_change=not merging,
+        )
         return len(batch) if outcome.first_failed is None else outcome.first_failed
 
     def again(self, stream: Stream, shard: int, back: int) -> None:
@@ -584,6 +593,7 @@ def patched(world: Callable[[], World]) -> Iterator[None]:
             stream_backup.capture.shards,
             stream_backup.capture.stream,
             restore.target,
+            restore.usable,
             restore.writer,
         ):
             patch.setattr(module, "time", clock)
@@ -593,6 +603,7 @@ def patched(world: Callable[[], World]) -> Iterator[None]:
             stream_backup.capture.failures,
         ):
             patch.setattr(module, "ThreadPoolExecutor", lambda *_, **__: world().pool())
+        patch.setattr(backfill.share, "RequestPool", lambda: world().pool())
         yield
 
 

@@ -15,6 +15,7 @@ from stream_backup.core.records import (
     ClosedHole,
     EnableAttempt,
     End,
+    Enrolment,
     HoleRecord,
     Mapping,
     Outage,
@@ -48,6 +49,7 @@ KINDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "walks": Walk.of,
     "checks": CheckRound.of,
     "drills": DrillRecord.of,
+    "enrolments": Enrolment.of,
     "attempts": EnableAttempt.of,
     "tables": TableDescription.of,
 }

@@ -20,6 +20,7 @@ ordered/BEGAN        a pass that put the versions of every item in order
 walks/KIND           how far a walk through the items has come, UNDER_WAY or ENDED (overwritten)
 drills/NAME          a drill: what was restored, how it was compared, and the result
 checks/KIND          how far checks have come that look at a part each time (overwritten)
+enrolments/TABLEID   the stack enabled this table by itself: who, when and why (overwritten)
 attempts/enable      why the table could not be enabled, if it could not (overwritten)
 tables/LABEL         the table's description, for each stream's life of the table
 """

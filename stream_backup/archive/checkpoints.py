@@ -1,12 +1,12 @@
 """The records under `meta/` that are overwritten as work proceeds: how far a reader, a backfill,
-the watcher, a walk and the checks have come."""
+the watcher, a walk, the checks and an enrolment have come."""
 
 from typing import TYPE_CHECKING
 
 from stream_backup.core.checkpoints import FollowCheckpoint, SegmentCheckpoint
 from stream_backup.core.checks import CheckKind, CheckRound
 from stream_backup.core.order import Walk
-from stream_backup.core.records import Stream
+from stream_backup.core.records import Enrolment, Stream
 from stream_backup.core.witness import Witness
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ class Checkpoints:
         found = self._archive.meta.named(f"segments/{run}", SegmentCheckpoint.of)
         return {int(number): checkpoint for number, checkpoint in found.items()}
 
+    def segment_checkpoint(self, run: str, number: int) -> SegmentCheckpoint | None:
+        """Returns how far one segment has been scanned, None before its first page."""
+        return self._archive.meta.one(f"segments/{run}/{number}", SegmentCheckpoint.of)
+
     def write_segment_checkpoint(
         self, run: str, number: int, checkpoint: SegmentCheckpoint
     ) -> None:
@@ -66,6 +70,16 @@ class Checkpoints:
     def write_walk(self, kind: str, walk: Walk) -> None:
         """Records how far a walk has come."""
         self._archive.meta.write(f"walks/{kind}", walk.record())
+
+    def enrolment(self, table_id: str) -> Enrolment | None:
+        """Returns how the stack enabled the table with this TableId by itself, None when it did
+        not."""
+        return self._archive.meta.one(f"enrolments/{table_id or 'table'}", Enrolment.of)
+
+    def write_enrolment(self, enrolment: Enrolment) -> None:
+        """Records that the stack enables a table by itself, and that it did."""
+        name = enrolment.table_id or "table"
+        self._archive.meta.write(f"enrolments/{name}", enrolment.record())
 
     def check_round(self, kind: CheckKind) -> CheckRound | None:
         """Returns how far the checks of this kind have come, None when none looked at a part."""

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from stream_backup.archive.layout import History
 
-CHUNK_ITEMS = 100
-"""Items of a slice that are read together."""
+CHUNK_ITEMS = 160
+"""Items of a slice that are read together: all slices together have as many pieces of work as
+requests may be in flight."""
 
 TASK = 5
 """Items that a thread reads one after another: handing over one item costs a fifth of reading
@@ -26,13 +27,21 @@ def read_chunks(
 ) -> Iterator[Result]:
     """Yields what `read` returns for each history, in their order. Errors that `read` raises are
     not caught."""
+    return chain.from_iterable(whole_chunks(read, histories, pool))
+
+
+def whole_chunks(
+    read: Callable[[History], Result], histories: Iterable[History], pool: Executor
+) -> Iterator[list[Result]]:
+    """Yields what `read_chunks` yields, a chunk at a time. The next chunk is read when it is asked
+    for."""
 
     def task(group: Sequence[History]) -> list[Result]:
         return [read(history) for history in group]
 
     for chunk in _chunks(histories):
         groups = (chunk[start : start + TASK] for start in range(0, len(chunk), TASK))
-        yield from chain.from_iterable(pool.map(task, groups))
+        yield [*chain.from_iterable(pool.map(task, groups))]
 
 
 def _chunks(histories: Iterable[History]) -> Iterator[Sequence[History]]:

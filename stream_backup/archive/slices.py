@@ -12,13 +12,18 @@ SLICES = tuple("0123456789abcdef")
 them."""
 
 CONCURRENCY = 64
-"""Requests that one process has under way at once: S3 takes 10 to 30 ms to answer one
-(`docs/performance.md`)."""
+"""Requests that are under way at once where their number is fixed: those of a batch of the stream,
+of a rewind, and of an undo. `RequestPool` adapts the number of all others."""
 
 _PATIENCE = 0.1
 """Seconds after which a thread that waits for its result to be consumed looks whether to stop."""
 
 Found = TypeVar("Found")
+
+
+def never() -> bool:
+    """The time of a worker that has no deadline: it is never over."""
+    return False
 
 
 def run_slices(work: Callable[[str], Found], slices: Sequence[str], stop: Event) -> list[Found]:

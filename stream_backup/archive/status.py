@@ -88,6 +88,15 @@ class Status:
         stream = next((stream for stream in self.streams if stream.label == label), None)
         return self.lateness.of_stream(announces=stream is not None and stream.announces)
 
+    def lateness_before(self, floor: int) -> Lateness | None:
+        """How late changes may have been written that are of older lives than the one with this
+        floor: narrowly where every writer announces. None when there are none, because the archive
+        was empty when the stream of this floor was enabled."""
+        if any(stream.empty and stream.floor == floor for stream in self.streams):
+            return None
+        announces = all(stream.announces for stream in self.streams)
+        return self.lateness.of_stream(announces=announces)
+
     @property
     def lateness_now(self) -> Lateness:
         """`lateness_in` the epoch that holds the present."""

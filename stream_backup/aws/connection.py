@@ -15,13 +15,13 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.location import Location
 from stream_backup.archive.s3 import FEW_RETRIES, S3Store, open_objects
-from stream_backup.archive.slices import SLICES
 from stream_backup.archive.store import Attempts, once
 from stream_backup.aws.clock import AwsClock
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.endpoint import endpoint_of, root_certificate
 from stream_backup.aws.session import open_session
 from stream_backup.aws.stack import NAME, Stack, find_stack
+from stream_backup.core.in_flight import MOST
 from stream_backup.core.key import KeySchema
 from stream_backup.errors import UsageError
 from stream_backup.settings import ARCHIVE
@@ -57,8 +57,8 @@ class Connection:
 
     @cached_property
     def s3(self) -> Any:
-        """The boto3 client for S3. Its connections suffice to list all slices at the same time."""
-        return self.session.client("s3", config=Config(max_pool_connections=2 * len(SLICES)))
+        """The boto3 client for S3. Its connections suffice for every request in flight."""
+        return self.session.client("s3", config=Config(max_pool_connections=MOST))
 
     @cached_property
     def cloudwatch(self) -> Any:

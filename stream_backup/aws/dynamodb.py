@@ -17,12 +17,12 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 from botocore.config import Config
 
-from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.core.in_flight import MOST
 
 _CONFIG = Config(
     parameter_validation=False,
     user_agent="stream-backup",  # Botocore would create its own for every request.
-    max_pool_connections=CONCURRENCY,
+    max_pool_connections=MOST,
     account_id_endpoint_mode="disabled",
 )
 

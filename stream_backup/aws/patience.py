@@ -17,6 +17,7 @@ from typing import TypeVar
 from botocore.exceptions import ClientError
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
+from stream_backup.archive.pool import slow_down
 from stream_backup.aws.errors import is_transient, is_unreachable, reason_of
 from stream_backup.errors import UnavailableError
 
@@ -103,6 +104,7 @@ class PatientAttempts:
             return self.clock() - began
 
         def tell(state: RetryCallState) -> None:
+            slow_down()
             if elapsed() >= SOON:
                 self.tell(
                     f"AWS is busy or out of reach ({what}: {_reason(state)}). Each request is sent"

@@ -15,6 +15,9 @@ NAME = "stream-backup"
 
 _REQUIRED = ("ArchiveUrl", "FunctionName", "FunctionArn")
 
+_MACHINES = {"backfill": "BackfillMachineArn", "restore": "RestoreMachineArn"}
+"""Tasks, with the outputs that name their state machines."""
+
 _SETTINGS = {
     "BatchSize": "BatchSize",
     "BatchingWindow": "MaximumBatchingWindowInSeconds",
@@ -26,6 +29,24 @@ _SETTINGS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Distributed:
+    """What a stack has for distributed runs: at most `workers` of a run at once, the `bucket` for
+    lists and results, and the ARN of the state machine of each task."""
+
+    workers: int
+    bucket: str
+    machines: Mapping[str, str]
+
+    @classmethod
+    def of(cls, outputs: Mapping[str, str]) -> Self | None:
+        """Returns what these outputs name, None when they name nothing."""
+        if not outputs.get("WorkBucket"):
+            return None
+        found = {task: outputs[name] for task, name in _MACHINES.items() if outputs.get(name)}
+        return cls(int(outputs["DistributedWorkers"]), outputs["WorkBucket"], found)
+
+
+@dataclass(frozen=True, slots=True)
 class Stack:
     """The outputs of a stream-backup stack.
 
@@ -33,7 +54,11 @@ class Stack:
     one. `pattern` matches the tables whose streams the function may read: comma-separated patterns
     with `*` and `?`, which match as in IAM. `key` is the ARN of the KMS key that the function may
     encrypt the archive with, None when it may use no key. `settings` are the parameters of a new
-    event source mapping, so that it equals one from the template.
+    event source mapping, so that it equals one from the template. `distributed` is what the stack
+    has for distributed runs, None where it has nothing. Where drills are scheduled, `drill_tables`
+    are those that are drilled, `*` or names separated by commas, and `drill_days` is the number of
+    days for which no drill need have passed. `restore_pattern` matches further tables that a
+    distributed restore may write to, `*` where the stack does not say which.
     """
 
     name: str
@@ -44,6 +69,10 @@ class Stack:
     pattern: str
     settings: Mapping[str, int]
     key: str | None = None
+    distributed: "Distributed | None" = None
+    drill_tables: str = ""
+    drill_days: int | None = None
+    restore_pattern: str = "*"
 
     @property
     def destination(self) -> str | None:
@@ -76,12 +105,20 @@ class Stack:
                 if outputs.get(output)
             },
             key=outputs.get("KmsKeyArn") or None,
+            distributed=Distributed.of(outputs),
+            restore_pattern=outputs.get("RestorePattern") or "*",
+            drill_tables=outputs.get("DrillTables") or "",
+            drill_days=int(outputs["DrillMaxAgeDays"]) if outputs.get("DrillMaxAgeDays") else None,
         )
+
+    def reads(self, table: str) -> bool:
+        """Returns whether the function's role allows it to read this table's stream."""
+        return any(fnmatchcase(table, pattern.strip()) for pattern in self.pattern.split(","))
 
     def require(self, table: str) -> None:
         """Raises UsageError when the function's role does not allow it to read this table's
         stream."""
-        if not any(fnmatchcase(table, pattern.strip()) for pattern in self.pattern.split(",")):
+        if not self.reads(table):
             raise UsageError(
                 f"Stack {self.name!r} can read only tables that match {self.pattern!r}, and"
                 f" {table!r} does not match.",

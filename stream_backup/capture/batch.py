@@ -4,9 +4,12 @@ answer.
 Each item's changes are written one after another, and items in parallel. Whatever happens, the
 answer names the first record that is not certain to be written. The stream is read again from
 there, and writing a version twice changes no restore.
+
+Where not every change is kept, consecutive changes of an item in one second are merged
+(`core/second`). A merged change that was not written counts from the first of them on.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,8 +21,10 @@ from stream_backup.archive.layout import Archive, Object
 from stream_backup.archive.slices import CONCURRENCY
 from stream_backup.archive.store import ObjectStore
 from stream_backup.core.change import Change, table_of
+from stream_backup.core.second import continues, merged
 from stream_backup.core.time_rule import FOREVER
-from stream_backup.errors import RecordError, UnavailableError
+from stream_backup.errors import RecordError, UnavailableError, UsageError
+from stream_backup.settings import KEEP_EVERY_CHANGE
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 """A function of an event and its context that returns a partial-batch response, as Lambda calls
@@ -37,10 +42,13 @@ announced."""
 
 @dataclass(slots=True)
 class BatchOutcome:
-    """What became of a batch. `first_failed` is the position in the batch to read again from, None
-    when everything is written; `newest` the latest second of a written change."""
+    """What became of a batch. `changes` counts those that are in the archive, `versions` the
+    objects written for them: fewer where changes were merged. `first_failed` is the position in the
+    batch to read again from, None when everything is written; `newest` the latest second of a
+    written change."""
 
     changes: int = 0
+    versions: int = 0
     tombstones: int = 0
     bytes: int = 0
     newest: int = 0
@@ -48,8 +56,9 @@ class BatchOutcome:
     errors: list[Exception] = field(default_factory=list)
 
     def add(self, put: "_Put") -> None:
-        """Counts a change that was written."""
-        self.changes += 1
+        """Counts an object that was written."""
+        self.changes += put.changes
+        self.versions += 1
         self.tombstones += put.object.metadata["kind"] == "remove"
         self.bytes += len(put.object.payload)
         self.newest = max(self.newest, put.at)
@@ -67,15 +76,17 @@ Report = Callable[[dict[str, Any], BatchOutcome], None]
 
 
 class _Put(NamedTuple):
-    """A change to write: its position in the batch, its second, who announces it, and its object.
-    One thread prepares all of them, so that the threads that put do nothing else: Python code in 64
-    threads costs several times what it costs in one."""
+    """A change to write: its position in the batch, its second, who announces it, its object, and
+    how many changes it stands for; the position is that of the first of them. One thread prepares
+    all of them, so that the threads that put do nothing else: Python code in 64 threads costs
+    several times what it costs in one."""
 
     position: int
     at: int
     announcer: Announcer
     store: ObjectStore
     object: Object
+    changes: int = 1
 
 
 def write_batch(
@@ -83,12 +94,16 @@ def write_batch(
     archive_of: Callable[[str], Archive],
     pool: Executor,
     out_of_time: Callable[[], bool],
+    *,
+    keep_every_change: bool = True,
 ) -> BatchOutcome:
     """Writes every change of `records`, in the order of the shard, to the archive of its table, by
     the threads of `pool`. Stops at a record that cannot be parsed, at the first put that fails, and
-    when `out_of_time`; raises for none of them, but UnavailableError where puts are waited for."""
+    when `out_of_time`; raises for none of them, but UnavailableError where puts are waited for.
+    Unless `keep_every_change`, one version is written for the changes of an item in one second."""
     whole = BatchOutcome()
     chains: dict[str, list[_Put]] = {}
+    seconds: dict[str, list[Change]] = {}  # of each item, those that its last put stands for
     announcers, oldest = set[Announcer](), FOREVER
     for position, record in enumerate(records):
         try:
@@ -102,7 +117,18 @@ def write_batch(
         announcers.add(archive.announcer)
         if at < oldest:
             oldest = at
-        chains.setdefault(made.path, []).append(put)
+        chain = chains.setdefault(made.path, [])
+        if keep_every_change:
+            chain.append(put)
+            continue
+        second = seconds.setdefault(made.path, [])
+        if second and continues(second, change):
+            second.append(change)
+            whole_second = archive.object_of(merged(second))
+            chain[-1] = chain[-1]._replace(object=whole_second, changes=len(second))
+        else:
+            second[:] = [change]
+            chain.append(put)
     try:
         for announcer in announcers:
             announcer.prepare(oldest)  # once here, and not by every thread
@@ -143,7 +169,10 @@ def write_batch(
 
 
 def make_handler(
-    archive_of: Callable[[str], Archive], report: Report = lambda _record, _outcome: None
+    archive_of: Callable[[str], Archive],
+    report: Report = lambda _record, _outcome: None,
+    *,
+    keep_every_change: bool = True,
 ) -> Handler:
     """Returns a handler that writes to `archive_of(table name)`. `report` receives the first record
     of each batch and what became of the batch. The answer to an event without records says what
@@ -155,7 +184,9 @@ def make_handler(
         records = event["Records"]
         if not records:
             return {"batchItemFailures": [], ANNOUNCES: True}
-        outcome = write_batch(records, kept, pool, _deadline(context))
+        outcome = write_batch(
+            records, kept, pool, _deadline(context), keep_every_change=keep_every_change
+        )
         report(records[0], outcome)
         if outcome.first_failed is None:
             return {"batchItemFailures": []}
@@ -164,6 +195,18 @@ def make_handler(
         return {"batchItemFailures": [{"itemIdentifier": sequence}]}
 
     return handle
+
+
+def keeps_every_change(environment: Mapping[str, str]) -> bool:
+    """Returns whether the environment says that every change is written. Raises UsageError for a
+    value that is neither `true` nor `false`: what was not written cannot be brought back."""
+    value = environment.get(KEEP_EVERY_CHANGE, "true")
+    if value not in ("true", "false"):
+        raise UsageError(
+            f"{KEEP_EVERY_CHANGE} is {value!r}, which is neither true nor false.",
+            "Unset it to keep every change, or set it to false to keep one per item and second.",
+        )
+    return value == "true"
 
 
 def _deadline(context: Any) -> Callable[[], bool]:

@@ -1,6 +1,7 @@
 """Bringing an archive up to date: reading its stream in this process, or waiting for whoever reads
 it."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from stream_backup.archive.catalog import Catalog
 from stream_backup.aws.connection import Connection
-from stream_backup.capture.batch import make_handler
+from stream_backup.capture.batch import keeps_every_change, make_handler
 from stream_backup.capture.follow import POLL, Follower
 from stream_backup.capture.known import suggestion
 from stream_backup.capture.shards import is_gone
@@ -38,6 +39,8 @@ def open_follower(
     """Returns a reader of the table's newest stream, or of the given one, that writes into the
     archive.
 
+    It keeps every change unless the environment says otherwise, as the function does.
+
     Raises UsageError when the table was never enabled.
     """
     catalog = Catalog(connection.archive(table))
@@ -47,7 +50,8 @@ def open_follower(
             f"{table} is not enabled in this archive.",
             f"{suggestion(connection, table)}Run: stream-backup enable {table} --stream-only",
         )
-    handler = make_handler(connection.archive)
+    keep = keeps_every_change(os.environ)
+    handler = make_handler(connection.archive, keep_every_change=keep)
     return Follower(connection.dynamodb, catalog, streams[-1], handler, progress)
 
 

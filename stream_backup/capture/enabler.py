@@ -11,7 +11,7 @@ from stream_backup.aws.connection import Connection
 from stream_backup.aws.errors import translate
 from stream_backup.aws.lifecycle import lifecycle_of
 from stream_backup.aws.stack import Stack
-from stream_backup.aws.table import RESTORED, RESTORING, require, tags_of
+from stream_backup.aws.table import require
 from stream_backup.capture.mapping import (
     PATIENCE,
     attach,
@@ -21,9 +21,8 @@ from stream_backup.capture.mapping import (
     wait,
 )
 from stream_backup.capture.state import keep_holes
-from stream_backup.capture.stream import REPLACED, switch_on
+from stream_backup.capture.stream import switch_on
 from stream_backup.capture.unread import record_unread
-from stream_backup.core.moment import iso
 from stream_backup.core.records import EnableAttempt, Mapping, Outage, ReaderKind, Stream
 from stream_backup.core.retention import changes
 from stream_backup.errors import StreamBackupError, UsageError
@@ -109,22 +108,6 @@ class Enabler:
         if catalog.enable_attempt():
             catalog.write_enable_attempt(EnableAttempt(connection.clock(), "", ""))
         return Enabled(table, was_off, stream, mapping, filtered)
-
-    def reason_to_skip(self, table: str) -> str:
-        """Returns why a table whose name matches a pattern is not enabled unless it is named, else
-        "": somebody disabled it, or a restore made it and nobody has enabled it since."""
-        connection = self.connection
-        catalog = Catalog(connection.archive(table))
-        live, _ = require(connection.dynamodb, table)
-        newest = next(reversed(catalog.streams()), None)
-        if newest:
-            end = catalog.recorded_ends().get(newest.label)
-            if end and live.label != newest.label and not end.reason.startswith(REPLACED):
-                return f"it was disabled; its coverage ended at {iso(end.end)}"
-            if newest.table_id == live.description.get("TableId", ""):
-                return ""
-        tags = {tag["Key"] for tag in tags_of(connection.dynamodb, live.description["TableArn"])}
-        return "a restore made it" if tags & {RESTORED, RESTORING} else ""
 
     def fail(self, table: str, error: StreamBackupError) -> None:
         """Records that a table could not be enabled, unless the archive cannot be written."""

@@ -7,6 +7,9 @@ depends on it all the same: the newest version written of an item must also be i
 so that version is written again on top. A batch is moved aside only when all of it is written.
 After an interruption the same command does the rest; writing a version twice changes nothing.
 
+Every change is kept, whatever the function keeps: some of the records may be in the archive
+already, and some may not be written, so that no one change may stand for all.
+
 A change that is older than the bucket keeps tombstones may have been followed by a removal of which
 nothing is left. It is written only if the current version of its item is a later one; otherwise the
 batch stays, and can be given up.
@@ -78,6 +81,8 @@ class Redrive:
             found = failures.records(self.s3, batch)
         except RecordError as error:
             if Catalog(self.archive).is_closed(batch.bucket, batch.path):
+                # Nothing is there any more, or it was given up and not moved: an interruption.
+                failures.move(self.s3, batch, GIVEN_UP)
                 return True
             return self._keep(batch, GONE if batch.reason == GONE else str(error))
         until = int(self.clock()) + LONGEST

@@ -107,7 +107,7 @@ def watch(connection: Connection, table: str) -> Watched | None:
     age = None
     if streams[-1].label not in ends:
         after = state_of(connection, table) if outages else state
-        age = max(0, after.now - _newest_exact(after, streams[-1]))
+        age = max(0, after.now - newest_exact(after, streams[-1]))
         if after.live is None and after.described and age >= DAY:
             age = None  # The table was deleted, and nothing is left in its stream.
     found = (state.unseen, state.problems)
@@ -142,7 +142,7 @@ def record_retention(catalog: Catalog, state: State) -> None:
         catalog.write_retention(record)
 
 
-def _newest_exact(state: State, newest: Stream) -> int:
+def newest_exact(state: State, newest: Stream) -> int:
     """The newest exact second of any epoch, but no earlier than the newest stream was enabled: a
     table whose first backfill has not ended is not late yet."""
     coverage = state.status.coverage

@@ -1,19 +1,21 @@
 """`stream-backup check`."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import click
 
 from stream_backup.archive.audit import bad_records
-from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.archive.pool import RequestPool
 from stream_backup.aws.connection import Connection
+from stream_backup.aws.several import Deliver
 from stream_backup.capture.known import unknown
 from stream_backup.capture.state import State, state_of
 from stream_backup.cli.check_report import CheckReport
 from stream_backup.cli.console import Terminal, keep, say
 from stream_backup.cli.input import parse_duration, parse_share
-from stream_backup.cli.options import as_json, connected, table_argument
+from stream_backup.cli.options import Chosen, as_json, connected, table_or_match
+from stream_backup.cli.several import run_archived
 from stream_backup.core.key import KeySchema
 from stream_backup.errors import ArchiveError, UsageError
 from stream_backup.inspect.history import schemas_of
@@ -24,7 +26,7 @@ from stream_backup.verify.items import ItemCheck
 
 
 @click.command()
-@table_argument
+@table_or_match("Check")
 @click.option(
     "--repair",
     is_flag=True,
@@ -41,7 +43,7 @@ from stream_backup.verify.items import ItemCheck
 @connected
 def check(
     connection: Connection,
-    table: str,
+    chosen: Chosen,
     sample: str | None,
     max_duration: str | None,
     *,
@@ -63,13 +65,39 @@ def check(
     where it stopped, as a record in the archive says. The exit code is 5 when something is wrong
     that is neither repaired nor known. A check that ends at its time limit is no error.
 
+    With --match, the tables are those in the archive, even those that were deleted. They are
+    checked one after another, and --max-duration holds for each of them.
+
     \b
       stream-backup check orders
       stream-backup check orders --repair
       stream-backup check orders --deep --sample 5% --max-duration 10m --json
+      stream-backup check --match 'prod-*' --sample 5%
     """
     share = parse_share(sample) if sample is not None else None
     seconds = parse_duration(max_duration) if max_duration is not None else None
+    options = CheckOptions(share, seconds, deep, repair)
+
+    def work(table: str, deliver: Deliver) -> None:
+        _check(connection, table, options, deliver if as_json else None)
+
+    run_archived(connection, chosen, work, as_json=as_json)
+
+
+class CheckOptions(NamedTuple):
+    """The options of a check, which hold for each table by itself."""
+
+    share: float | None
+    seconds: int | None
+    deep: bool
+    repair: bool
+
+
+def _check(
+    connection: Connection, table: str, options: CheckOptions, deliver: Deliver | None
+) -> None:
+    """Checks one table. Its report goes to `deliver` as a JSON object, otherwise to stderr."""
+    seconds, deep, repair = options.seconds, options.deep, options.repair
     end = time.monotonic() + seconds if seconds is not None else None
     archive = connection.archive(table)
     if archive.is_empty() and not any(archive.meta.every()):
@@ -78,11 +106,13 @@ def check(
     faults = Faults()
     claims = Claims(state.status, connection.now) if state else None
     items = ItemCheck(archive, claims, _schemas(connection, table), faults, deep, repair)
-    part = CheckPart(share, lambda: end is not None and time.monotonic() >= end, end is not None)
+    part = CheckPart(
+        options.share, lambda: end is not None and time.monotonic() >= end, end is not None
+    )
     lifecycle = state.lifecycle if state else None
     found = keep(Check(items, lifecycle, connection.now, Terminal(), part).run())
     report = CheckReport(table, found, state, deep=deep, repair=repair)
-    report.show(as_json=as_json)
+    report.show(deliver)
     report.complain()
 
 
@@ -92,7 +122,7 @@ def _state(connection: Connection, table: str) -> State | None:
         state = state_of(connection, table)
     except ArchiveError as error:
         archive = connection.archive(table)
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
+        with RequestPool() as pool:
             if not any(each.kind == "record" for each in bad_records(archive, pool)):
                 raise
         say(f"It is unknown what the archive covers: {error}")

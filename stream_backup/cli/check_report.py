@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from stream_backup.aws.several import Deliver
 from stream_backup.capture.state import State
-from stream_backup.cli.console import data, say
+from stream_backup.cli.console import say
 from stream_backup.core.moment import iso
 from stream_backup.core.spans import spoken
 from stream_backup.errors import ArchiveError
@@ -43,10 +44,11 @@ class CheckReport:
     deep: bool
     repair: bool
 
-    def show(self, *, as_json: bool) -> None:
-        """Prints what was found, and which part was checked; as JSON on stdout with `as_json`."""
-        if as_json:
-            data(self.record())
+    def show(self, deliver: Deliver | None) -> None:
+        """Prints what was found, and which part was checked; or gives it to `deliver` as a JSON
+        object."""
+        if deliver:
+            deliver(self.record())
             return
         for kind in KINDS:
             self._show_kind(kind)

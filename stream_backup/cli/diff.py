@@ -1,12 +1,11 @@
 """`stream-backup diff`."""
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import click
 
-from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.archive.pool import RequestPool
 from stream_backup.aws.connection import Connection
 from stream_backup.capture.point import resolve_window
 from stream_backup.capture.state import state_of
@@ -99,7 +98,7 @@ def diff(
     listing = each or as_json
     busy = Silent() if listing and is_terminal() else progress
     examined = Examined()
-    with closing(Shapes()) as shapes, ThreadPoolExecutor(CONCURRENCY) as pool:
+    with closing(Shapes()) as shapes, RequestPool() as pool:
         for changed in changes(window, chosen, pool, examined, busy):
             if not report.counts(changed):
                 continue

@@ -8,12 +8,15 @@ import click
 
 from stream_backup.archive.catalog import Catalog
 from stream_backup.aws.connection import Connection
+from stream_backup.aws.matching import archived_tables
+from stream_backup.aws.several import Deliver
 from stream_backup.capture.known import unknown
 from stream_backup.cli.console import Terminal, data, json_text, keep, say, show
 from stream_backup.cli.drill_evidence import markdown
 from stream_backup.cli.drill_report import complain, report
 from stream_backup.cli.input import parse_share, parse_when
-from stream_backup.cli.options import as_json, connected, optional_table
+from stream_backup.cli.options import Chosen, as_json, connected, table_or_match
+from stream_backup.cli.several import run_archived
 from stream_backup.drill.evidence import evidence
 from stream_backup.drill.run import DrillRequest
 from stream_backup.drill.run import drill as run_drill
@@ -25,7 +28,7 @@ INTERRUPTED = (
 
 
 @click.command()
-@optional_table
+@table_or_match("Drill", required=False)
 @click.option(
     "--rows", type=click.IntRange(1), metavar="N", help="Restore at most N items, chosen at random."
 )
@@ -56,7 +59,7 @@ INTERRUPTED = (
 @connected
 def drill(
     connection: Connection,
-    table: str | None,
+    chosen: Chosen,
     rows: int | None,
     sample: str | None,
     when: str | None,
@@ -79,13 +82,17 @@ def drill(
     A drill costs what a restore costs, twice a GET for each version, and a scratch table for as
     long as it runs. --rows and --sample restore a part. The exit code is 5 when something differs.
 
+    With --match, the tables are those in the archive, even those that were deleted. They are
+    drilled one after another, and the options hold for each of them.
+
     --report prints what past drills show, as Markdown or, with --json, as JSON; without TABLE of
-    every table in the archive.
+    every table in the archive, or of those that match.
 
     \b
       stream-backup drill orders
       stream-backup drill orders --sample 5%
       stream-backup drill orders --at now --rows 1000
+      stream-backup drill --match 'prod-*' --rows 1000
       stream-backup drill --report --since 2026-01-01 --output drills.md
     """
     making: dict[str, object] = {"--rows": rows, "--sample": sample, "--at": when, "--seed": seed}
@@ -96,29 +103,35 @@ def drill(
     }
     _refuse(making if as_report else reporting, "with" if as_report else "without")
     if as_report:
-        _report(connection, table, since_text, until_text, output, as_json=as_json)
+        _report(connection, chosen, since_text, until_text, output, as_json=as_json)
         return
-    if table is None:
-        raise UsageError("Missing argument TABLE.", "Only --report can do without it.")
+    if not chosen.table and not chosen.pattern:
+        raise UsageError(
+            "Name one table, or a pattern.", "Only --report can do without TABLE and --match."
+        )
     if rows is not None and sample is not None:
         raise UsageError("--rows and --sample exclude each other.", "Choose one.")
     share = None if sample is None else parse_share(sample)
     at, present = None, when is not None and when.strip().lower() == "now"
     if when is not None and not present:
         at = _moment(when, connection.clock())
-    request = DrillRequest(table, at, rows, share, seed, present=present)
-    try:
-        found = keep(run_drill(connection, request, Terminal(), Event()))
-    except KeyboardInterrupt as stop:
-        stop.hint = INTERRUPTED  # type: ignore[attr-defined]
-        raise
-    report(found, as_json=as_json)
-    complain(found)
+
+    def work(table: str, deliver: Deliver) -> None:
+        request = DrillRequest(table, at, rows, share, seed, present=present)
+        try:
+            found = keep(run_drill(connection, request, Terminal(), Event()))
+        except KeyboardInterrupt as stop:
+            stop.hint = INTERRUPTED  # type: ignore[attr-defined]
+            raise
+        report(found, deliver if as_json else None)
+        complain(found)
+
+    run_archived(connection, chosen, work, as_json=as_json)
 
 
 def _report(
     connection: Connection,
-    table: str | None,
+    chosen: Chosen,
     since_text: str | None,
     until_text: str | None,
     output: Path | None,
@@ -132,21 +145,27 @@ def _report(
         raise UsageError("The period of the report ends before it begins.", "Check --since.")
     location = str(connection.location)
     found = []
-    for name in [table] if table else connection.tables():
+    for name in _reported(connection, chosen):
         archive = connection.archive(name)
         catalog = Catalog(archive)
-        if table and not catalog.streams() and archive.is_empty():
+        if chosen.table and not catalog.streams() and archive.is_empty():
             raise unknown(connection, name)
         found.append(evidence(name, location, catalog.drills(), now, since, until))
     keep(found)
     told = [each.record() for each in found]
-    value = told[0] if table else told
+    value = told[0] if chosen.table else told
     if output:
         _write(output, f"{json_text(value)}\n" if as_json else markdown(location, found))
     elif as_json:
         data(value)
     else:
         show(*markdown(location, found).splitlines())
+
+
+def _reported(connection: Connection, chosen: Chosen) -> list[str]:
+    if chosen.table:
+        return [chosen.table]
+    return archived_tables(connection, chosen.pattern) if chosen.pattern else connection.tables()
 
 
 def _refuse(options: dict[str, object], how: str) -> None:

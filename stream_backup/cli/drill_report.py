@@ -1,15 +1,16 @@
 """What a drill reports."""
 
-from stream_backup.cli.console import data, say
+from stream_backup.aws.several import Deliver
+from stream_backup.cli.console import say
 from stream_backup.core.drill import DrillRecord
 from stream_backup.core.moment import iso
 from stream_backup.errors import ArchiveError, IncompleteError
 
 
-def report(found: DrillRecord, *, as_json: bool) -> None:
-    """Prints what a drill found, as JSON on stdout with `as_json`."""
-    if as_json:
-        data(found.record())
+def report(found: DrillRecord, deliver: Deliver | None) -> None:
+    """Prints what a drill found; or gives it to `deliver` as a JSON object."""
+    if deliver:
+        deliver(found.record())
         return
     if found.moment is not None and found.restore_seconds:
         say(

@@ -1,18 +1,20 @@
 """`stream-backup enable`."""
 
-from concurrent.futures import ThreadPoolExecutor
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.errors import translate
-from stream_backup.aws.table import names
+from stream_backup.aws.matching import live_tables
+from stream_backup.aws.several import Deliver
 from stream_backup.capture.enabler import Enabler
-from stream_backup.cli.console import bar, data
-from stream_backup.cli.enable_report import Results, show_enabled
-from stream_backup.cli.options import as_json, connected, optional_table
-from stream_backup.errors import IncompleteError, UsageError
+from stream_backup.capture.left_alone import reason_to_skip
+from stream_backup.cli.enable_report import show_all_enabled, show_enabled
+from stream_backup.cli.options import Chosen, as_json, connected, table_or_match
+from stream_backup.cli.several import run_one, run_several
+from stream_backup.errors import UsageError
 
 AT_ONCE = 8
 """Tables enabled at once: switching a stream on takes half a minute, and AWS changes at most 500
@@ -20,10 +22,7 @@ tables at a time."""
 
 
 @click.command()
-@optional_table
-@click.option(
-    "--match", metavar="PATTERN", help="Enable every table whose name matches, like 'prod-*'."
-)
+@table_or_match("Enable")
 @click.option(
     "--function",
     metavar="NAME",
@@ -34,8 +33,7 @@ tables at a time."""
 @connected
 def enable(
     connection: Connection,
-    table: str | None,
-    match: str | None,
+    chosen: Chosen,
     function: str | None,
     *,
     stream_only: bool,
@@ -55,62 +53,41 @@ def enable(
       stream-backup enable orders --function my-function
       stream-backup enable orders --stream-only      # then: stream-backup follow orders
     """
-    if bool(table) == bool(match):
-        raise UsageError(
-            "Name one table, or a pattern.",
-            "stream-backup enable TABLE, or --match PATTERN for every table that matches.",
-        )
     if function and stream_only:
         raise UsageError("--function and --stream-only exclude each other.", "Choose one.")
     enabler = Enabler(connection, function, stream_only=stream_only)
-    if table:
+
+    def work(table: str, deliver: Deliver) -> None:
         found = enabler.enable(table)
-        show_enabled(found)
-        if as_json:
-            data(found.record())
+        if chosen.table:
+            show_enabled(found)
+        deliver(found.record())
+
+    def work_recorded(table: str, deliver: Deliver) -> None:
+        with _recorded(enabler, table):
+            work(table, deliver)
+
+    def skip(table: str) -> str:
+        with _recorded(enabler, table):
+            return reason_to_skip(connection, table)
+
+    if chosen.table:
+        run_one(chosen.table, work, as_json=as_json)
         return
-    results = _enable_all(enabler, _matching(connection, match or ""))
-    if as_json:
-        data(results.record())
-    if failed := len(results.failed):
-        raise IncompleteError(
-            f"{failed} of {results.count} tables are not enabled; they are listed above.",
-            "Fix the cause and run the same command again. Tables that are already enabled stay as"
-            " they are.",
-        )
-
-
-def _matching(connection: Connection, pattern: str) -> list[str]:
-    found = [name for name in names(connection.dynamodb) if fnmatchcase(name, pattern)]
-    if not found:
-        raise UsageError(
-            f"No table in this account and Region matches {pattern!r}.",
-            "Check the pattern (in quotes), --region and --profile.",
-        )
-    return found
-
-
-def _enable_all(enabler: Enabler, tables: list[str]) -> Results:
-    """Enables each table by itself: one that fails stops no other."""
+    tables = live_tables(connection, chosen.pattern or "")
     # A missing stack or bucket is one error, not one of each table.
-    _ = enabler.name, enabler.connection.store, enabler.connection.dynamodb
-    results = Results()
-    with ThreadPoolExecutor(AT_ONCE) as pool, bar("enable", "tables") as progress:
+    _ = enabler.name, connection.store
+    run_several(
+        tables, work_recorded, as_json=as_json, skip=skip, at_once=AT_ONCE, show=show_all_enabled
+    )
 
-        def enable_one(table: str) -> None:
-            try:
-                if reason := enabler.reason_to_skip(table):
-                    results.skip(table, reason)
-                else:
-                    results.add(enabler.enable(table))
-            except Exception as error:
-                known = translate(error)
-                if known is None:
-                    raise
-                enabler.fail(table, known)
-                results.fail(table, known)
-            progress.advance(1, results.count / len(tables))
 
-        list(pool.map(enable_one, tables))
-    results.show()
-    return results
+@contextmanager
+def _recorded(enabler: Enabler, table: str) -> Iterator[None]:
+    """Records why a table could not be enabled."""
+    try:
+        yield
+    except Exception as error:
+        if known := translate(error):
+            enabler.fail(table, known)
+        raise

@@ -56,7 +56,8 @@ def _show(event: Event) -> None:
     by = f" by {stamp.by}" if stamp.by else ""
     until = "" if stamp.streamed else f" (seen until {iso(stamp.seen)})"
     kind = "found missing, removed at an unknown time" if stamp.kind == "missing" else stamp.kind
-    show(f"{iso(stamp.at)}  {kind}{by}{until}")
+    last = f", the last of {stamp.merged} changes in this second" if stamp.merged > 1 else ""
+    show(f"{iso(stamp.at)}  {kind}{by}{last}{until}")
     if event.gap:
         show("    (a change before this one is not in the archive)")
     if not stamp.removes:

@@ -56,7 +56,8 @@ def cli() -> None:
       stream-backup restore orders --at 2026-11-21T03:19:59Z --in-place
 
     Exit codes: 0 done, 1 unexpected, 2 usage or bad input, 3 incomplete, 4 outside coverage, 5
-    archive unreadable or inconsistent, 130 interrupted.
+    archive unreadable or inconsistent, 6 a table needs attention (status --check), 130 interrupted.
+    With --match, the worst of any table: 130, 5, 1, 4, 3, 0.
     """
 
 

@@ -4,6 +4,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
@@ -82,19 +83,117 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Report as JSON o
 def _table_name(_context: click.Context, _parameter: click.Parameter, name: str | None) -> Any:
     """Refuses what is no name of a table (Amazon DynamoDB Developer Guide, "Naming rules"), before
     it becomes part of the name of an object."""
-    if name is not None and (
-        not re.fullmatch(r"[A-Za-z0-9_.-]{1,255}", name) or name in (".", "..")
-    ):
+    if name is not None:
+        require_table_name(name)
+    return name
+
+
+def require_table_name(name: str) -> None:
+    """Raises UsageError for what is not the name of a table."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,255}", name) or name in (".", ".."):
         raise UsageError(
             f"{name!r} is not the name of a table.",
             "Names consist of letters, digits, and the characters _ - . only.",
         )
-    return name
+
+
+def _table_names(
+    _context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    for name in names:
+        require_table_name(name)
+        if names.count(name) > 1:
+            raise UsageError(f"Table {name} is named twice.", "Name each table once.")
+    return names
 
 
 table_argument = click.argument("table", callback=_table_name)
 
 optional_table = click.argument("table", required=False, callback=_table_name)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The tables that a command is about: the one that was named, or those whose names match a
+    pattern, or neither, where a command permits that."""
+
+    table: str | None
+    pattern: str | None
+
+
+def table_or_match(does: str, *, required: bool = True) -> Callable[[Command], Command]:
+    """Adds the argument TABLE and the option `--match PATTERN`, of which the user gives exactly one
+    (or none, unless `required`), and passes the command a `Chosen`. `does` is the beginning of the
+    option's help, like "Back up". `cli/several.py` runs the command for the tables."""
+
+    def decorate(command: Command) -> Command:
+        @optional_table
+        @click.option(
+            "--match",
+            metavar="PATTERN",
+            help=f"{does} every table whose name matches, like 'prod-*'.",
+        )
+        @wraps(command)
+        def wrapper(*arguments: Any, table: str | None, match: str | None, **rest: Any) -> Any:
+            if (table and match is not None) or (required and not table and not match):
+                raise UsageError(
+                    "Name one table, or a pattern.",
+                    f"{click.get_current_context().command_path} TABLE, or --match PATTERN for"
+                    " every table that matches.",
+                )
+            if match == "":
+                raise UsageError("The pattern is empty.", "Write it in quotes, like 'prod-*'.")
+            return command(*arguments, chosen=Chosen(table, match), **rest)
+
+        return wrapper
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenTables:
+    """The tables that one plan is about: one or several that were named, or those whose names match
+    a pattern."""
+
+    names: tuple[str, ...]
+    pattern: str | None
+
+    @property
+    def one(self) -> str | None:
+        """The only table that was named, None where there is a pattern or another one."""
+        return self.names[0] if len(self.names) == 1 and self.pattern is None else None
+
+
+def tables_or_match(does: str) -> Callable[[Command], Command]:
+    """Adds the arguments TABLE… and the option `--match PATTERN`, of which the user gives exactly
+    one, and passes the command `ChosenTables`. `does` is the beginning of the option's help, like
+    "Restore". Several tables have one plan (`cli/together.py`)."""
+
+    def decorate(command: Command) -> Command:
+        @click.argument("tables", metavar="[TABLE]...", nargs=-1, callback=_table_names)
+        @click.option(
+            "--match",
+            metavar="PATTERN",
+            help=f"{does} every table in the archive whose name matches, like 'shop-*', with one"
+            " plan.",
+        )
+        @wraps(command)
+        def wrapper(
+            *arguments: Any, tables: tuple[str, ...], match: str | None, **rest: Any
+        ) -> Any:
+            if bool(tables) == (match is not None):
+                path = click.get_current_context().command_path
+                raise UsageError(
+                    "Name one table or several, or a pattern.",
+                    f"{path} TABLE…, or --match PATTERN for every table that matches.",
+                )
+            if match == "":
+                raise UsageError("The pattern is empty.", "Write it in quotes, like 'shop-*'.")
+            return command(*arguments, chosen_tables=ChosenTables(tables, match), **rest)
+
+        return wrapper
+
+    return decorate
 
 
 def read_capacity(command: Command) -> Command:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from stream_backup.aws.several import Deliver
 from stream_backup.cli.console import say
 from stream_backup.cli.verify_report import complain, report
 from stream_backup.core.moment import iso
@@ -27,9 +28,9 @@ def warn(gap: Gap) -> None:
         )
 
 
-def report_repair(done: Repaired, *, as_json: bool) -> None:
-    """Prints what was found and what was written; as JSON on stdout with `as_json`."""
-    report(done.found, as_json=as_json, repair=_record(done))
+def report_repair(done: Repaired, deliver: Deliver | None) -> None:
+    """Prints what was found and what was written; or gives it to `deliver` as a JSON object."""
+    report(done.found, deliver, repair=_record(done))
     table, repair = done.found.state.table, done.record
     if repair is None:
         if not done.found.findings.wrong:

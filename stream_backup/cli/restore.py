@@ -1,47 +1,48 @@
 """`stream-backup restore`, also `python -m restore`."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
 import click
 
 from restore.destination import Work
+from restore.new_table import NewTable
 from restore.plan import Tally
 from restore.receipt import require_writable
-from stream_backup.archive.catalog import Catalog
-from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.archive.pool import RequestPool
 from stream_backup.aws.capacity import NEW_WRITE
 from stream_backup.aws.connection import Connection
-from stream_backup.aws.table import describe, require
 from stream_backup.capture.consumers import consumers_of
-from stream_backup.capture.point import RestorePoint, resolve, up_to_date
+from stream_backup.capture.point import resolve, up_to_date
 from stream_backup.capture.state import state_of
 from stream_backup.cli.console import Terminal, keep, say
 from stream_backup.cli.consumers_report import show_consumers
+from stream_backup.cli.distributed_restore import check, distribute, follow_last
+from stream_backup.cli.distribution import distribution
 from stream_backup.cli.input import parse_when
 from stream_backup.cli.items import choosing, chosen_items
-from stream_backup.cli.options import as_json, connected, table_argument
-from stream_backup.cli.restore_options import RestoreOptions
-from stream_backup.cli.restore_report import RestoreReport, complain
+from stream_backup.cli.options import ChosenTables, as_json, connected, tables_or_match
+from stream_backup.cli.restore_options import RestoreOptions, description_of
+from stream_backup.cli.restore_report import RequestCount, RestoreReport, complain, facts_of
+from stream_backup.cli.restore_together import restore_together
+from stream_backup.cli.workers import workers_option
 from stream_backup.core.key import KeySchema
-from stream_backup.core.records import TableDescription
 from stream_backup.errors import UsageError
 
 
 @click.command()
-@table_argument
+@tables_or_match("Restore")
 @click.option(
     "--at",
     "when",
-    required=True,
     metavar="WHEN",
     help="ISO-8601 (no offset: UTC), a time before now (5m, '2h ago'), or epoch seconds.",
 )
 @click.option(
     "--into",
     metavar="NAME",
-    help="Into a new table of this name.  [default: TABLE-restored-<moment>]",
+    help="Into a new table of this name, in which {table} stands for the name of the restored one."
+    "  [default: {table}-restored-<moment>]",
 )
 @click.option(
     "--in-place", is_flag=True, help="Rewind the live table: writes only rows that changed since."
@@ -85,12 +86,17 @@ from stream_backup.errors import UsageError
     help="Write units a second that a new on-demand table and its indexes take at once, instead of"
     f" {NEW_WRITE:,}. AWS charges for it once; see `estimate`.",
 )
+@workers_option(
+    "Processes to load a table with; with --distributed, functions of the stack. A plan, a rewind,"
+    " and a file are made by one."
+)
+@distribution
 @as_json
 @connected
 def restore(
     connection: Connection,
-    table: str,
-    when: str,
+    chosen_tables: ChosenTables,
+    when: str | None,
     into: str | None,
     to: str | None,
     keys: tuple[str, ...],
@@ -98,6 +104,7 @@ def restore(
     like: str | None,
     rate: float | None,
     warm_throughput: int | None,
+    workers: int | None,
     *,
     in_place: bool,
     plan_only: bool,
@@ -105,11 +112,20 @@ def restore(
     overwrite: bool,
     incomplete_ok: bool,
     with_stream: bool,
+    distributed: bool,
+    detach: bool,
+    attach: bool,
     as_json: bool,
 ) -> None:
     """Restores a table, or some of its items, as it was at the end of one second.
 
     Into a new table by default. A moment that cannot be restored exactly is refused (exit code 4).
+
+    Several tables, by name or with --match, have one plan for one moment. If one of them is not
+    exact at that moment, or cannot be restored for another reason, nothing is written to any table.
+    After that, they are restored one after another, and the failure of one stops no other; run the
+    same command again to resume. Each table is exact at the end of that second. A transaction whose
+    changes have stamps in two different seconds may be restored in part.
 
     \b
       stream-backup restore orders --at 2026-11-21T03:19:59Z --plan
@@ -117,6 +133,9 @@ def restore(
       stream-backup restore orders --at '10 minutes ago' --in-place
       stream-backup restore orders --at 2026-11-21T03:19:59Z --in-place --key '{"id": "order-1"}'
       stream-backup restore orders --at 2026-11-21T03:19:59Z --to orders.json.gz
+      stream-backup restore orders --at 2026-11-21T03:19:59Z --distributed
+      stream-backup restore orders stock --at 2026-11-21T03:19:59Z --into '{table}-before'
+      stream-backup restore --match 'shop-*' --at 2026-11-21T03:19:59Z --in-place --plan
     """
     options = RestoreOptions(
         into=into,
@@ -128,8 +147,36 @@ def restore(
         overwrite=overwrite,
         incomplete_ok=incomplete_ok,
         with_stream=with_stream,
+        workers=workers,
     )
     options.check()
+    if attach:
+        follow_last(connection, chosen_tables, as_json=as_json)
+        return
+    if when is None:
+        raise UsageError(
+            "Missing option '--at'.", "Name the moment to restore, like --at '2h ago'."
+        )
+    if distributed:
+        others = {"--plan": plan_only, "--key": keys, "--keys-from": keys_from}
+        check(options, chosen_tables, others)
+    table = chosen_tables.one
+    if table is None:
+        if keys or keys_from:
+            raise UsageError(
+                "--key and --keys-from are about items of one table, and there are several.",
+                "Name one table.",
+            )
+        restore_together(
+            connection,
+            chosen_tables,
+            options,
+            when,
+            plan_only=plan_only,
+            ask=not yes,
+            as_json=as_json,
+        )
+        return
     if in_place and not plan_only:
         require_writable(Path())
     progress = Terminal()
@@ -140,7 +187,7 @@ def restore(
     point = resolve(connection, state, moment, progress, incomplete_ok=incomplete_ok)
     if in_place and not incomplete_ok:
         point.require_present()
-    description = _description(connection, point, like)
+    description = description_of(connection, point, like)
     schema = KeySchema.of(description.table)
     chosen = chosen_items(connection, table, schema, keys, keys_from)
     if in_place and not plan_only:
@@ -149,8 +196,12 @@ def restore(
     if consumers:
         show_consumers(consumers)
     destination = options.destination(connection, point, chosen, description, ask=not yes)
-    before = dict(connection.store.requests)
-    with ThreadPoolExecutor(CONCURRENCY) as pool:
+    if distributed:
+        assert isinstance(destination, NewTable)
+        distribute(connection, point, options, destination, detach=detach, as_json=as_json)
+        return
+    counted = RequestCount(connection.store.requests)
+    with RequestPool() as pool, counted:
         work = Work(connection.dynamodb, chosen, pool, Tally(), Event(), progress, incomplete_ok)
         plan = destination.planner(chosen, point, counting=plan_only)
         outcome = None
@@ -158,24 +209,6 @@ def restore(
             work.count(plan)
         else:
             outcome = destination.execute(work, plan)
-    requests = {
-        kind: connection.store.requests[kind] - before.get(kind, 0)
-        for kind in ("list", "get", "head")
-    }
-    report = keep(RestoreReport(point, work.tally, requests, outcome, consumers))
+    report = keep(RestoreReport(facts_of(point), work.tally, counted.found, outcome, consumers))
     report.show(as_json=as_json and to != "-")
     complain(work.tally, outcome, incomplete_ok=incomplete_ok)
-
-
-def _description(connection: Connection, point: RestorePoint, like: str | None) -> TableDescription:
-    if like:
-        live, _ = require(connection.dynamodb, like)
-        return describe(connection.dynamodb, live.description)
-    catalog = Catalog(connection.archive(point.table))
-    found = catalog.description(point.label) or catalog.description()
-    if found is None:
-        raise UsageError(
-            f"The archive contains no description of table {point.table}.",
-            "Name a table with the same settings: --like TABLE",
-        )
-    return found

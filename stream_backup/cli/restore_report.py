@@ -1,6 +1,8 @@
 """What a restore reports at its end: the plan, what was done, and what could not be done."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from restore.destination import Outcome
@@ -11,16 +13,52 @@ from stream_backup.cli.console import data, say
 from stream_backup.core.moment import iso
 from stream_backup.errors import ArchiveError, IncompleteError
 
+KINDS = ("list", "get", "head")
+"""The kinds of requests that are reported."""
+
 LISTED = 20
 """How many of the items that could not be restored are named."""
 
 
+@dataclass(slots=True)
+class RequestCount:
+    """Counts the requests to an archive while its block runs, by kind: `list`, `get`, `head`.
+    Blocks add up."""
+
+    requests: Counter[str]
+    found: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    _before: Counter[str] = field(default_factory=Counter)
+
+    def __enter__(self) -> None:
+        self._before = Counter(self.requests)
+
+    def __exit__(self, *_: object) -> None:
+        for kind in KINDS:
+            self.found[kind] += self.requests[kind] - self._before[kind]
+
+
+def facts_of(point: RestorePoint) -> dict[str, Any]:
+    """Returns what a report says of a moment, as members of a JSON object."""
+    earliest, latest = point.bounds or (None, None)
+    found: dict[str, Any] = {
+        "table": point.table,
+        "moment": iso(point.moment),
+        "exact": point.epoch is not None,
+    }
+    found |= {"earliest": earliest and earliest.text, "latest": latest and latest.text}
+    return found | {
+        "earliest_why": earliest and earliest.why,
+        "latest_why": latest and latest.why,
+    }
+
+
 @dataclass(frozen=True)
 class RestoreReport:
-    """`requests` has the numbers of requests by kind: `list`, `get`, `head`. `outcome` is None for
-    a plan. `consumers` are those of the live table, None where it is not touched."""
+    """`facts` are those of the moment (`facts_of`). `requests` has the numbers of requests by kind:
+    `list`, `get`, `head`. `outcome` is None for a plan. `consumers` are those of the live table,
+    None where it is not touched."""
 
-    point: RestorePoint
+    facts: Mapping[str, Any]
     tally: Tally
     requests: dict[str, int]
     outcome: Outcome | None
@@ -34,7 +72,7 @@ class RestoreReport:
         say(self._plan())
         if unknown := self.tally.steps["unknown"]:
             say(f"{unknown:,} rows have no version that old. They are left unchanged.")
-        requests = (f"{self.requests[kind]:,} {kind.upper()}" for kind in ("list", "get", "head"))
+        requests = (f"{self.requests[kind]:,} {kind.upper()}" for kind in KINDS)
         say(f"{self.tally.versions:,} versions listed; {', '.join(requests)}.")
         if self.outcome:
             say(str(self.outcome))
@@ -46,19 +84,11 @@ class RestoreReport:
 
     def record(self) -> dict[str, Any]:
         """Returns the report as a JSON object."""
-        point, tally = self.point, self.tally
-        earliest, latest = point.bounds or (None, None)
+        tally = self.tally
         steps = {
             kind: tally.steps[kind] for kind in ("put", "delete", "unchanged", "absent", "unknown")
         }
-        found = {
-            "table": point.table,
-            "moment": iso(point.moment),
-            "exact": point.epoch is not None,
-        }
-        found |= {"earliest": earliest and earliest.text, "latest": latest and latest.text}
-        found |= {"earliest_why": earliest and earliest.why, "latest_why": latest and latest.why}
-        found |= steps
+        found = {**self.facts, **steps}
         found |= {"unreadable": len(tally.unreadable), "versions_listed": tally.versions}
         found |= {"requests": self.requests}
         found |= self.consumers.record() if self.consumers else {}
@@ -66,7 +96,7 @@ class RestoreReport:
 
     def _plan(self) -> str:
         steps = self.tally.steps
-        plan = f"Plan: {self.point.table} at {iso(self.point.moment)}: {steps['put']:,}"
+        plan = f"Plan: {self.facts['table']} at {self.facts['moment']}: {steps['put']:,}"
         if self.consumers:
             return (
                 f"{plan} to put, {steps['delete']:,} to delete, {steps['unchanged']:,} unchanged, "

@@ -10,6 +10,7 @@ from stream_backup.cli import console
 from stream_backup.core.moment import iso
 from stream_backup.core.order import ENDED
 from stream_backup.core.records import EnableAttempt
+from stream_backup.errors import StreamBackupError
 
 
 def record(state: State, attempt: EnableAttempt | None = None) -> dict[str, Any]:
@@ -84,6 +85,12 @@ def show(state: State, attempt: EnableAttempt | None = None) -> None:
         _field("enable", f"{failed_at} Run: stream-backup enable {state.table}")
     for sentence in state.unseen:
         _field("unknown", sentence)
+
+
+def show_unreadable(table: str, error: StreamBackupError) -> None:
+    """Prints on stdout that the archive of a table cannot be read."""
+    _line(f"{table} (unreadable)")
+    _field("problem", str(error))
 
 
 def _live(state: State) -> str:

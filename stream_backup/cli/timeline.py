@@ -1,13 +1,12 @@
 """`stream-backup timeline`."""
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import click
 
+from stream_backup.archive.pool import RequestPool
 from stream_backup.archive.selection import Selection
-from stream_backup.archive.slices import CONCURRENCY
 from stream_backup.aws.connection import Connection
 from stream_backup.capture.point import RestorePoint, resolve
 from stream_backup.capture.state import State, state_of
@@ -120,7 +119,7 @@ def timeline(
     requests = connection.store.requests
     before = dict(requests)
     examined = Examined()
-    with ThreadPoolExecutor(CONCURRENCY) as pool:
+    with RequestPool() as pool:
         found = timeline_of(span, Selection(span.archive), pool, examined, Terminal())
     spent = {kind: requests[kind] - before.get(kind, 0) for kind in ("list", "get", "head")}
     earliest = point.bounds[0].moment if point.bounds else begin
@@ -153,7 +152,7 @@ def _shapes(
         return None
     archive = connection.archive(point.table, schema_at(connection, point))
     window = Window(archive, first - 1, last, point.floor, point.floor, point.lateness)
-    with closing(Shapes()) as shapes, ThreadPoolExecutor(CONCURRENCY) as pool:
+    with closing(Shapes()) as shapes, RequestPool() as pool:
         for changed in changes(window, Selection(archive), pool, Examined(), Silent()):
             if changed.differs:
                 shapes.add(changed, differences_of(changed))

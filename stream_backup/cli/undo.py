@@ -1,32 +1,28 @@
 """`stream-backup undo`."""
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
 from restore.receipt import require_writable
-from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.archive.pool import RequestPool
 from stream_backup.aws.connection import Connection
-from stream_backup.capture.consumers import consumers_of
 from stream_backup.capture.state import state_of
 from stream_backup.cli.console import Terminal, keep
 from stream_backup.cli.consumers_report import show_consumers
 from stream_backup.cli.items import choosing, chosen_items
-from stream_backup.cli.options import as_json, connected, table_argument
+from stream_backup.cli.options import ChosenTables, as_json, connected, tables_or_match
 from stream_backup.cli.undo_options import UndoOptions
-from stream_backup.cli.undo_report import UndoReport
-from stream_backup.cli.undo_run import UndoRun
+from stream_backup.cli.undo_planned import planned_undo
 from stream_backup.cli.undo_source import ReceiptSource, Source, WindowSource
-from stream_backup.undo.conflicts import ConflictFile
-from stream_backup.undo.damage import DamageSpool
-from stream_backup.undo.run import counted, ignore
+from stream_backup.cli.undo_together import undo_together
+from stream_backup.errors import UsageError
 
 
 @click.command()
-@table_argument
+@tables_or_match("Undo the window in")
 @click.option(
     "--from",
     "since",
@@ -92,7 +88,7 @@ from stream_backup.undo.run import counted, ignore
 @connected
 def undo(
     connection: Connection,
-    table: str,
+    chosen_tables: ChosenTables,
     keys: tuple[str, ...],
     keys_from: Path | None,
     *,
@@ -108,14 +104,28 @@ def undo(
 
     A run leaves a receipt in the current folder. With --receipt it is taken back.
 
+    Several tables, by name or with --match, have one window, one plan, and one question, and a
+    receipt each. If the window is not exact for one of them, nothing is written to any table.
+
     \b
       stream-backup undo orders --from 2026-11-21T02:14:06Z --to 2026-11-21T02:19:55Z --plan
       stream-backup undo orders --from 2026-11-21T02:14:06Z --to 2026-11-21T02:19:55Z \\
           --where "after.state == 'undefined'" --canary 5
+      stream-backup undo --match 'shop-*' --from 2026-11-21T02:14:06Z --to 2026-11-21T02:19:55Z \\
+          --plan
       stream-backup undo orders --receipt orders-undo-20261121T031502Z.receipt.jsonl.gz
     """
     chosen_options = UndoOptions(**options)
     chosen_options.check()
+    table = chosen_tables.one
+    if table is None:
+        if keys or keys_from:
+            raise UsageError(
+                "--key and --keys-from are about items of one table, and there are several.",
+                "Name one table.",
+            )
+        undo_together(connection, chosen_tables, chosen_options, as_json=as_json)
+        return
     if not chosen_options.plan_only:
         require_writable(Path())
     with ExitStack() as stack:
@@ -127,24 +137,12 @@ def undo(
         progress = Terminal()
         state = state_of(connection, table)
         schema = source.resolve(connection, state, progress)
-        rule = chosen_options.rule(source.undone, schema)
         chosen = chosen_items(connection, table, schema, keys, keys_from)
+        pool = stack.enter_context(RequestPool())
+        found = planned_undo(connection, chosen_options, source, state, chosen, pool, stack)
+        found.report.show_plan()
+        show_consumers(found.report.consumers)
         if not chosen_options.plan_only:
-            state = source.catch_up(connection, progress)
-        consumers = consumers_of(connection, state)
-        report = UndoReport(table, source.undone, consumers, connection.store.requests)
-        file = chosen_options.conflicts
-        listed = stack.enter_context(ConflictFile(file)).add if file else ignore
-        pool = stack.enter_context(ThreadPoolExecutor(CONCURRENCY))
-        damages = source.damages(connection, chosen, pool, report.examined, progress)
-        planned = listed if chosen_options.plan_only else ignore
-        spool = stack.enter_context(
-            closing(DamageSpool(counted(rule, damages, report.plan, planned)))
-        )
-        report.require_readable()
-        report.show_plan()
-        show_consumers(consumers)
-        if not chosen_options.plan_only:
-            UndoRun(connection, state, chosen_options, rule, report, listed).execute(spool, pool)
-    keep(report).show(as_json=as_json)
-    report.complain()
+            found.execute(connection, pool)
+    keep(found.report).show(as_json=as_json)
+    found.report.complain()

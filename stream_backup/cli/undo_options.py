@@ -82,6 +82,22 @@ class UndoOptions:
             raise UsageError("--plan writes nothing, so it has no canary.", "Leave one out.")
         self.choice()
 
+    def check_together(self) -> None:
+        """Raises UsageError for options that name something of one table, where there are
+        several."""
+        decided = self.resolve if self.resolve not in (None, "before", "now") else None
+        ones = {
+            "--receipt": self.receipt,
+            "--conflicts": self.conflicts,
+            "--resolve FILE": decided,
+            "--canary": self.canary,
+        }
+        for option, value in ones.items():
+            if value:
+                raise UsageError(
+                    f"{option} is about one table, and there are several.", "Name one table."
+                )
+
     def choice(self) -> Choice:
         """Returns which paths are undone, and which of them are counters."""
         return Choice(tuple(map(parse_path, self.changed)), frozenset(map(parse_path, self.deltas)))

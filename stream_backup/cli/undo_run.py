@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -32,7 +32,7 @@ class UndoRun:
     report: UndoReport
     listed: Listed
 
-    def execute(self, spool: DamageSpool, pool: ThreadPoolExecutor) -> None:
+    def execute(self, spool: DamageSpool, pool: Executor) -> None:
         """Asks, and undoes the rows, first those of the canary. Raises UsageError when it is not
         confirmed."""
         report, options = self.report, self.options
@@ -59,7 +59,7 @@ class UndoRun:
         report.receipt = receipt.name
 
     def _rows(
-        self, writer: RowWriter, rows: Iterable[Damage], pool: ThreadPoolExecutor
+        self, writer: RowWriter, rows: Iterable[Damage], pool: Executor
     ) -> Iterator[RowUndone]:
         """Undoes rows, counts them, and yields what became of them."""
         done = self.report.done

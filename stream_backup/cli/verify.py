@@ -1,37 +1,41 @@
 """`stream-backup verify`."""
 
 from threading import Event
+from typing import NamedTuple
 
 import click
 
 from stream_backup.archive.catalog import Catalog
 from stream_backup.aws.capacity import ReadBudget, units_of
 from stream_backup.aws.connection import Connection
+from stream_backup.aws.several import Deliver
 from stream_backup.aws.table import require
 from stream_backup.capture.known import unknown
 from stream_backup.cli.console import Terminal, keep, say
 from stream_backup.cli.input import parse_when
-from stream_backup.cli.options import as_json, connected, read_capacity, table_argument
+from stream_backup.cli.options import Chosen, as_json, connected, read_capacity, table_or_match
 from stream_backup.cli.questions import confirm, is_answered
 from stream_backup.cli.repair_report import complain_of_repair, report_repair, warn
+from stream_backup.cli.several import run_live
 from stream_backup.cli.verify_report import announce, complain, report
+from stream_backup.cli.workers import workers_of, workers_option
 from stream_backup.core.key import KeySchema
 from stream_backup.core.time_rule import NEVER
 from stream_backup.errors import UsageError
 from stream_backup.verify.gap import Gap
 from stream_backup.verify.repair import RepairRun
-from stream_backup.verify.run import Verification
+from stream_backup.verify.run import SEGMENTS, Verification
+from stream_backup.workers.crew import default_workers
 
 
 @click.command()
-@table_argument
+@table_or_match("Compare")
 @click.option(
     "--segments",
     type=click.IntRange(1, 256),
-    default=4,
-    show_default=True,
-    help="Segments to scan at once.",
+    help=f"Segments to scan at once.  [default: {SEGMENTS} a worker]",
 )
+@workers_option("Processes to compare with. A repair is done by one.")
 @read_capacity
 @click.option(
     "--repair",
@@ -50,8 +54,9 @@ from stream_backup.verify.run import Verification
 @connected
 def verify(
     connection: Connection,
-    table: str,
-    segments: int,
+    chosen: Chosen,
+    segments: int | None,
+    workers: int | None,
     read_share: float,
     read_units: float | None,
     lost_since: str | None,
@@ -77,27 +82,77 @@ def verify(
     exact, and asks if it runs in a terminal. The exit code is 3 when some rows could not be
     written; run it again.
 
+    With --match, the tables are compared one after another, and the options hold for each of them.
+    Tables that somebody disabled and tables that a restore made are skipped; a table that was never
+    enabled counts as failed.
+
     \b
       stream-backup verify orders
       stream-backup verify orders --read-share 0.1 --json
       stream-backup verify orders --repair
+      stream-backup verify --match 'prod-*'
     """
     if not repair and (lost_since or yes):
         raise UsageError("--lost-since and --yes need --repair.", "Add --repair.")
+    if repair and workers:
+        raise UsageError(
+            "--workers has no meaning with --repair: a repair is done by one process.",
+            "Leave it out.",
+        )
+    options = VerifyOptions(segments, workers, read_share, read_units, lost_since, repair, yes)
+
+    def work(table: str, deliver: Deliver) -> None:
+        _verify(connection, table, options, deliver if as_json else None)
+
+    run_live(connection, chosen, work, as_json=as_json)
+
+
+class VerifyOptions(NamedTuple):
+    """The options of a comparison, which hold for each table by itself."""
+
+    segments: int | None
+    workers: int | None
+    read_share: float
+    read_units: float | None
+    lost_since: str | None
+    repair: bool
+    yes: bool
+
+
+def _verify(
+    connection: Connection, table: str, options: VerifyOptions, deliver: Deliver | None
+) -> None:
+    """Compares one table. Its report goes to `deliver` as a JSON object, otherwise to stderr."""
     live, _ = require(connection.dynamodb, table)
-    archive = connection.archive(table, KeySchema.of(live.description))
+    schema = KeySchema.of(live.description)
+    archive = connection.archive(table, schema)
     if not Catalog(archive).streams() and archive.is_empty():
         raise unknown(connection, table)
-    budget = ReadBudget(read_units if read_units is not None else units_of(live, read_share))
-    verification = Verification(connection, archive, live, segments, budget, Event(), Terminal())
-    if repair:
-        known = _moment(lost_since, connection.clock()) if lost_since else NEVER
-        done = keep(RepairRun(verification, lambda gap: _agree(gap, yes=yes), known).run(announce))
-        report_repair(done, as_json=as_json)
+    units = options.read_units
+    if units is None:
+        units = units_of(live, options.read_share)
+    rows = int(live.description.get("ItemCount") or 0)
+    number = options.workers or (1 if options.repair else default_workers(rows))
+    verification = Verification(
+        connection,
+        archive,
+        live,
+        options.segments or SEGMENTS * number,
+        ReadBudget(units),
+        Event(),
+        Terminal(),
+        workers_of(number, connection, table, schema, hint="Run the same command again."),
+    )
+    if options.repair:
+        known = _moment(options.lost_since, connection.clock()) if options.lost_since else NEVER
+        done = keep(
+            RepairRun(verification, lambda gap: _agree(gap, yes=options.yes), known).run(announce)
+        )
+        report_repair(done, deliver)
         complain_of_repair(done)
         return
     found = keep(verification.run(announce))
-    report(found, as_json=as_json)
+    report(found, deliver)
     complain(found)
 
 

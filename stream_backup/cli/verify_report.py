@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from stream_backup.archive.status import FRESH
+from stream_backup.aws.several import Deliver
 from stream_backup.capture.state import State
-from stream_backup.cli.console import data, say
+from stream_backup.cli.console import say
 from stream_backup.core.moment import iso
 from stream_backup.core.time_rule import NEVER
 from stream_backup.errors import ArchiveError
@@ -40,18 +41,18 @@ def announce(state: State) -> None:
     say(f"{why} The comparison uses the versions that exist.")
 
 
-def report(found: Verified, *, as_json: bool, repair: dict[str, Any] | None = None) -> None:
-    """Prints the counts, and some keys of each kind that is not equal; as JSON on stdout with
-    `as_json`, with what a `repair` did."""
+def report(found: Verified, deliver: Deliver | None, repair: dict[str, Any] | None = None) -> None:
+    """Prints the counts, and some keys of each kind that is not equal, with what a `repair` did; or
+    gives them to `deliver` as a JSON object."""
     findings, table, requests = found.findings, found.state.table, found.requests
     counts = {kind: findings.counts[kind] for kind in ("equal", *NAMED)}
     order = sorted(findings.examples, key=lambda each: (NAMED.index(each.kind), each.key))
-    if as_json:
+    if deliver:
         examples = [_record(example) for example in order]
         told = {"table": table, "covered": found.covered, **counts, "examples": examples}
         told |= {"unseen": list(found.state.unseen)}
         told |= {"versions_listed": findings.versions, "requests": requests}
-        data(told if repair is None else told | {"repair": repair})
+        deliver(told if repair is None else told | {"repair": repair})
         return
     for example in order:
         reason = f" ({example.reason})" if example.kind == "late" else ""

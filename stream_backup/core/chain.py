@@ -11,6 +11,10 @@ Where the two differ, a change was lost. Only a moment that coverage calls exact
 Elsewhere versions may be missing for a known reason: an outage, a failed batch, a bucket that has
 expired them, a stream that nobody read. A first version of an epoch has no known predecessor. A
 lost change that was taken back by another lost one leaves no trace.
+
+A version may stand for several changes of one second (`core/second`). It found what the first of
+them found. What the item was between them is not known, so a scan of that second may have seen
+anything, and a change that was delivered again from there on may have found anything.
 """
 
 from bisect import bisect_left
@@ -18,7 +22,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from stream_backup.core.stamp import Stamp
+from stream_backup.core.second import distinct
+from stream_backup.core.stamp import NOTHING, Stamp
 
 
 class Link(NamedTuple):
@@ -63,6 +68,8 @@ def losses(links: Iterable[Link], claim: Claim) -> Iterator[Loss]:
             continue
         first = bisect_left(seconds, stamp.at)
         during = changes[first : bisect_left(seconds, stamp.seen + 1)]
+        if any(each.stamp.merged > 1 for each in during):
+            continue
         before = scans.latest(stamp.at - 1, changes[first - 1] if first else None)
         possible = [before.content if before else None, *(each.content for each in during)]
         possible += [found_by(each.stamp) for each in during]
@@ -81,7 +88,7 @@ def breaks(links: Sequence[Link]) -> Iterator[Loss]:
 def found_by(stamp: Stamp) -> str | None:
     """Returns what a streamed change found: the digest of the content, None for no item, UNKNOWN
     where the stream has no old images."""
-    if stamp.kind == "insert":
+    if stamp.kind == "insert" or stamp.before == NOTHING:
         return None
     return stamp.before or UNKNOWN
 
@@ -95,19 +102,22 @@ def _agree(left: str | None, right: str | None) -> bool:
 
 
 def _changes(links: Iterable[Link]) -> list[Link]:
-    """The streamed changes in order, each once."""
-    found = {link.stamp.rank: link for link in links if link.stamp.streamed}
-    return [found[rank] for rank in sorted(found)]
+    """The streamed changes in order, each once, without those for which another one stands."""
+    found = {link.stamp: link for link in links}
+    return [found[stamp] for stamp in distinct(found)]
 
 
 def _pairs(changes: Sequence[Link], scans: "_Scans") -> Iterator[tuple[Link | None, Link]]:
     """Yields each streamed change with the version before it: an earlier change of the same second,
-    or what the item was in the second before."""
+    or what the item was in the second before. Of one that began within another, that is not
+    known."""
     previous: Link | None = None
     for change in changes:
         at = change.stamp.at
-        same = previous is not None and previous.stamp.at == at
-        yield previous if same else scans.latest(at - 1, previous), change
+        if previous is None or previous.stamp.at != at:
+            yield scans.latest(at - 1, previous), change
+        elif previous.stamp.sequence < change.stamp.begins:
+            yield previous, change
         previous = change
 
 

@@ -8,6 +8,7 @@ that was not found. `Change.stored` reads back what `metadata` and `payload` ret
 
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import floor, isfinite
 from typing import Any, Self
 
@@ -145,8 +146,9 @@ def metadata_size(metadata: dict[str, str]) -> int:
     return sum(len("x-amz-meta-") + len(name) + len(value) for name, value in metadata.items())
 
 
+@lru_cache(maxsize=16)
 def _read(kind: Kind, asked: int, answered: int, earliest: int) -> Stamp:
-    """The stamp of what a read of the table shows."""
+    """The stamp of what a read of the table shows: the same for all items of a page."""
     interval = scan_interval(asked, answered)
     at = max(interval.at, earliest)
     return Stamp(at=at, sequence=0, seen=max(interval.seen, at), kind=kind)

@@ -126,6 +126,21 @@ class EnableAttempt(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Enrolment(Record):
+    """A table that the stack enabled by itself: its TableId, when that was begun (`asked`) and done
+    (`enabled`, 0 before), `by` whom (the ARN of the function's role) and `why`: the pattern or the
+    tag."""
+
+    table_id: str
+    asked: int
+    enabled: int
+    by: str
+    why: str
+
+    TIMES: ClassVar = ("asked", "enabled")
+
+
+@dataclass(frozen=True, slots=True)
 class RedriveRecord(Record):
     """A redrive, recorded before it writes and after each batch: when it `began`, until when it
     `last` wrote at the latest, and what. `lateness` is by how many seconds its versions may be

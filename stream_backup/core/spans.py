@@ -30,3 +30,20 @@ def without(spans: Iterable[Span], removed: Iterable[Span]) -> tuple[Span, ...]:
         after = [Span(max(span.first, last + 1), span.last) for span in left]
         left = sorted(span for span in (*before, *after) if span.first <= span.last)
     return tuple(left)
+
+
+def common(every: Iterable[Iterable[Span]]) -> tuple[Span, ...]:
+    """Returns the moments that are in some span of each of these, in order of time; none of
+    nothing."""
+    found: list[Span] | None = None
+    for spans in every:
+        these = sorted(spans)
+        if found is not None:
+            both = (
+                Span(max(one.first, two.first), min(one.last, two.last))
+                for one in found
+                for two in these
+            )
+            these = sorted(span for span in both if span.first <= span.last)
+        found = these
+    return tuple(found or ())

@@ -23,6 +23,10 @@ removed."""
 
 _KINDS = frozenset(get_args(Kind))
 
+NOTHING = "none"
+"""The `before` of merged changes that began with an insert and ended with a removal: there was no
+item before them, and there is none after them."""
+
 MARK = {"announced": "1"}
 """The mark of a writer that announces late changes, in the user metadata of what it writes."""
 
@@ -34,8 +38,10 @@ class Stamp:
     `at` and `seen` are epoch seconds, `sequence` is the stream's SequenceNumber or 0 for a scan.
     `by` is who made the change, if the stream records it: `ttl` for an item that expired. `before`
     is the MD5 of the canonical old image, if the stream has it; a lost change is detected when it
-    does not match the version before. `announced` says that the version has the mark of a writer
-    that announces late changes: it belongs to the version, not to the change.
+    does not match the version before. `merged` is how many changes of one second the version stands
+    for, and `first` the SequenceNumber of the first of them if there are several (`core/second`).
+    `announced` says that the version has the mark of a writer that announces late changes: it
+    belongs to the version, not to the change.
     """
 
     at: int
@@ -44,6 +50,8 @@ class Stamp:
     kind: Kind
     by: str | None = None
     before: str | None = None
+    first: int | None = None
+    merged: int = 1
     announced: bool = field(default=False, compare=False, repr=False)
 
     @property
@@ -62,6 +70,11 @@ class Stamp:
         later."""
         return self.at, self.sequence
 
+    @property
+    def begins(self) -> int:
+        """The SequenceNumber of the first change that the version stands for."""
+        return self.sequence if self.first is None else self.first
+
     def metadata(self) -> dict[str, str]:
         """Returns the stamp as S3 user metadata, names and values in ASCII, without the mark."""
         found = {
@@ -75,6 +88,8 @@ class Stamp:
             found["by"] = self.by
         if self.before is not None:
             found["before"] = self.before
+        if self.first is not None:
+            found |= {"first": str(self.first), "merged": str(self.merged)}
         return found
 
     @classmethod
@@ -93,6 +108,8 @@ class Stamp:
                 kind=cast(Kind, kind),
                 by=metadata.get("by"),
                 before=metadata.get("before"),
+                first=int(metadata["first"]) if "first" in metadata else None,
+                merged=int(metadata.get("merged", 1)),
                 announced=metadata.items() >= MARK.items(),
             )
         except KeyError as error:

@@ -18,16 +18,16 @@ from stream_backup.archive.layout import Archive
 from stream_backup.archive.slices import SLICES, HashFraction, run_slices
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.dynamodb import DynamoDB
-from stream_backup.aws.scan import TableScan
 from stream_backup.capture.point import RestorePoint
 from stream_backup.core.item import digest
 from stream_backup.core.key import KeySchema, key_json
+from stream_backup.core.slice import cut_scan
 from stream_backup.drill.reading import item_then
 from stream_backup.errors import ArchiveError
 from stream_backup.progress import Progress
 from stream_backup.verify.compare import Pair, paired
 from stream_backup.verify.rows import Rows
-from stream_backup.verify.run import scan_rows
+from stream_backup.verify.shares import scan_slices
 
 SEGMENTS = 4
 CHUNK = 100
@@ -110,11 +110,17 @@ class Comparer:
                 run_slices(walk, SLICES, self.stop)
 
     def _scan(self, rows: Rows) -> None:
-        scans = [
-            TableScan(self.dynamodb, self.name, number, SEGMENTS) for number in range(SEGMENTS)
-        ]
         with self.progress.task("scan", "rows") as task:
-            scan_rows(scans, self.schema, ReadBudget(None), self.stop, rows, task.advance)
+            scan_slices(
+                cut_scan(SEGMENTS),
+                self.dynamodb,
+                self.name,
+                self.schema,
+                ReadBudget(None),
+                self.stop,
+                rows,
+                task.advance,
+            )
 
     def _reader(self, point: RestorePoint, compared: Compared) -> Callable[[Pair], Pair]:
         def read(pair: Pair) -> Pair:

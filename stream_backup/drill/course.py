@@ -6,7 +6,7 @@ Restores and rewinds are those of the product. Everything that is written goes t
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from random import Random
 from threading import Event
@@ -18,8 +18,8 @@ from restore.new_table import NewTable, identity_of
 from restore.plan import Tally
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
+from stream_backup.archive.pool import RequestPool
 from stream_backup.archive.selection import Selection
-from stream_backup.archive.slices import CONCURRENCY
 from stream_backup.aws.connection import Connection
 from stream_backup.capture.catch_up import catch_up
 from stream_backup.capture.point import RestorePoint, resolve
@@ -82,7 +82,7 @@ class Course:
         self.learn(scratch=self.scratch.name)
         with (
             scratch_table(connection.dynamodb, self.scratch, self.progress) as dynamodb,
-            ThreadPoolExecutor(CONCURRENCY) as pool,
+            RequestPool() as pool,
         ):
             copy = Comparer(
                 dynamodb, self.scratch.name, archive, schema, pool, self.stop, self.progress

@@ -22,12 +22,15 @@ from stream_backup.aws.table import require
 from stream_backup.capture.state import state_of
 from stream_backup.core.item import Item
 from stream_backup.core.key import KeySchema
+from stream_backup.core.slice import cut_scan
 from stream_backup.drill.compare import CHUNK, SEGMENTS, chunks
 from stream_backup.progress import Progress
 from stream_backup.verify.findings import WRONG, Findings
 from stream_backup.verify.looks import Looks
+from stream_backup.verify.rounds import Rounds
 from stream_backup.verify.rows import Rows
-from stream_backup.verify.run import grace, row_of, scan_rows
+from stream_backup.verify.run import grace
+from stream_backup.verify.shares import row_of, scan_slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,10 @@ class LiveComparer:
                     self._rows_of_copy(rows, budget)
                 else:
                     name = self.archive.table
-                    numbers = range(SEGMENTS)
-                    scans = [TableScan(dynamodb, name, each, SEGMENTS) for each in numbers]
-                    scan_rows(scans, self.schema, budget, self.stop, rows, task.advance)
+                    work = self.schema, budget, self.stop, rows, task.advance
+                    scan_slices(cut_scan(SEGMENTS), dynamodb, name, *work)
             state = state_of(self.connection, self.archive.table)  # after the rows, as `verify`
+            status, floor = state.status, state.status.floor_now
             looks = Looks(
                 dynamodb,
                 self.archive,
@@ -65,12 +68,13 @@ class LiveComparer:
                 budget,
                 self.stop,
                 findings,
-                state.status.floor_now,
-                state.status.lateness_now,
+                floor,
+                status.lateness_now,
+                older=status.lateness_before(floor),
             )
             with self.progress.task("compare live table", "items") as task:
                 left = looks.compare(rows, lambda _: task.advance(1))
-                looks.settle(left, rows.count, grace(state), lambda: None)
+                Rounds(looks).settle(left, rows.count, grace(state), lambda: None)
         wrong = [each for each in findings.examples if each.kind in WRONG]
         return findings.wrong, [each.key or each.reason for each in wrong]
 

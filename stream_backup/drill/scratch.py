@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 from botocore.exceptions import ClientError
 
-from restore.target import TAGS_SEEN
+from restore.usable import TAGS_SEEN
 from stream_backup.aws.creation import billing_mode
 from stream_backup.aws.dynamodb import Answer, DynamoDB
 from stream_backup.aws.table import look_up, names, tags_of

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from stream_backup.aws.capacity import NEW_READ, NEW_WRITE, READ_SHARE
-from stream_backup.estimate.facts import Facts
+from stream_backup.estimate.facts import Facts, Function
 from stream_backup.estimate.lookup import DAYS
 from stream_backup.estimate.prices import Prices
 from stream_backup.estimate.rates import BANDWIDTH, CALL_SECONDS, CHANGE_SECONDS, MB
@@ -55,10 +55,29 @@ def _of_capture(facts: Facts, *, changes_given: bool, deployed: bool) -> Iterato
         f"{function.window} s after the first change of a batch. Bursts of changes need fewer "
         "calls."
     )
+    yield _of_seconds(function)
     source = "as deployed" if deployed else "as in the template"
     yield (
         f"The function has {function.memory} MB of memory, {source}. A call takes "
         f"{CALL_SECONDS * 1000:g} ms, and {CHANGE_SECONDS * 1000:g} ms for each change."
+    )
+
+
+def _of_seconds(function: Function) -> str:
+    """What is known of changes of one item in one second: how many there are is in no metric."""
+    bound = (
+        "at most one version is written for an item, second, and batch, however often the item "
+        f"changes: with a batching window of {function.window} s about "
+        f"{1 + 1 / function.window:.1f} versions per second of an item that changes all the time"
+    )
+    if function.keep_every_change:
+        return (
+            f"Every change becomes a version. With KeepEveryChange=false, {bound}. No metric shows "
+            "how many changes share an item and a second, so what that saves is not estimated."
+        )
+    return (
+        "The function does not keep every change (KeepEveryChange=false), so the PUT requests and "
+        f"the storage of capture are upper bounds: {bound}."
     )
 
 

@@ -32,13 +32,15 @@ class Function:
     """The settings of the function that reads the stream.
 
     `batch` is the largest number of records in a call, `window` the batching window in seconds,
-    `factor` the number of concurrent batches per shard, and `memory` is in MB.
+    `factor` the number of concurrent batches per shard, and `memory` is in MB. `keep_every_change`
+    is False if several changes of an item in one second of a batch become one version.
     """
 
     batch: int
     window: int
     factor: int
     memory: int
+    keep_every_change: bool = True
 
 
 @dataclass(frozen=True, slots=True)

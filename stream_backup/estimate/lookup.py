@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from stream_backup.archive.location import Location
 from stream_backup.aws.connection import SHORT_TIMEOUTS, Connection
 from stream_backup.aws.stack import Stack
+from stream_backup.capture.batch import keeps_every_change
 from stream_backup.capture.mapping import BATCH, WINDOW
 from stream_backup.core.change import metadata_size
 from stream_backup.core.item import digest
@@ -59,7 +60,7 @@ def function_of(connection: Connection) -> tuple[Function, Stack | None]:
     stack is None if it was not found.
     """
     settings: dict[str, int] = {}
-    memory, stack = MEMORY, None
+    memory, keep, stack = MEMORY, True, None
     try:
         stack = connection.stack
         if stack:
@@ -67,6 +68,8 @@ def function_of(connection: Connection) -> tuple[Function, Stack | None]:
             client = connection.session.client("lambda", config=SHORT_TIMEOUTS)
             answer = client.get_function_configuration(FunctionName=stack.function)
             memory = int(answer["MemorySize"])
+            variables = answer.get("Environment", {}).get("Variables", {})
+            keep = keeps_every_change(variables)
     except (ClientError, BotoCoreError, UnavailableError, UsageError):
         pass  # an estimate needs no stack, and no permission to read one
     function = Function(
@@ -74,6 +77,7 @@ def function_of(connection: Connection) -> tuple[Function, Stack | None]:
         window=settings.get("MaximumBatchingWindowInSeconds", WINDOW),
         factor=settings.get("ParallelizationFactor", 1),
         memory=memory,
+        keep_every_change=keep,
     )
     return function, stack
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from backfill.workers import default_workers
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.table import require
 from stream_backup.estimate.facts import Facts
@@ -11,6 +10,7 @@ from stream_backup.estimate.measure import measure
 from stream_backup.estimate.prices import Prices
 from stream_backup.estimate.result import Estimate
 from stream_backup.estimate.table import capacity_of, index_units, shards_of
+from stream_backup.workers.crew import default_workers
 
 
 @dataclass(frozen=True, slots=True)

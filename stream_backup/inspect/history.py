@@ -16,13 +16,14 @@ from stream_backup.core.difference import Difference, differences
 from stream_backup.core.item import Item, decode, digest
 from stream_backup.core.key import KeySchema
 from stream_backup.core.moment import iso
+from stream_backup.core.second import distinct
 from stream_backup.core.stamp import Stamp
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """One version of an item. `item` is empty after a removal; `gap` says that a change before this
-    one is not in the archive."""
+    one is not in the archive. The stamp says how many changes of its second it stands for."""
 
     stamp: Stamp
     gap: bool
@@ -38,6 +39,7 @@ class Event:
             "by": stamp.by,
             "sequence": str(stamp.sequence),
             "seen": iso(stamp.seen),
+            "merged": stamp.merged,
             "gap": self.gap,
             "changed": [list(each) for each in self.changed],
             "item": self.item or None,
@@ -49,8 +51,13 @@ def history(archive: Archive, key: Item) -> list[Event]:
     unreadable version."""
     with ThreadPoolExecutor(CONCURRENCY) as pool:
         found = list(pool.map(archive.read, archive.history(key).versions))
-    # A change counts once, however often it was written.
-    unique = {(change.stamp.rank, change.stamp.seen, change.body): change for change in found}
+    # A change counts once, however often it was written, alone or merged with others.
+    counting = {*distinct(change.stamp for change in found)}
+    unique = {
+        (change.stamp.rank, change.stamp.seen, change.body): change
+        for change in found
+        if not change.stamp.streamed or change.stamp in counting
+    }
     order = sorted(unique.values(), key=lambda change: (change.stamp.rank, change.stamp.seen))
     return _events(order)
 
@@ -73,12 +80,14 @@ def _events(changes: Sequence[Change]) -> list[Event]:
     found = []
     before: Item = {}
     streamed: str | None = None  # the digest of what the last streamed change left
+    last: Stamp | None = None  # and its stamp
     for change in changes:
         now = decode(change.body) if change.body else {}
         stamp = change.stamp
-        gap = bool(stamp.before and streamed and stamp.before != streamed)
+        within = last is not None and last.at == stamp.at and stamp.begins <= last.sequence
+        gap = bool(stamp.before and streamed and stamp.before != streamed and not within)
         found.append(Event(stamp, gap, tuple(differences(before, now)), now))
         before = now
         if stamp.sequence:
-            streamed = digest(change.body) if change.body else None
+            streamed, last = digest(change.body) if change.body else None, stamp
     return found

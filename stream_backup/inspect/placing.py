@@ -11,7 +11,7 @@ other stamp is read:
 - of a version that a backfill may have written.
 
 What a version can be stamped is bounded by what its writer announced. Scans are not changes, and a
-change counts once, however often it was written.
+change counts once, however often it was written. Changes that were merged count as one.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from stream_backup.archive.layout import Archive, History
 from stream_backup.core.as_of import require_announced
 from stream_backup.core.records import Run
 from stream_backup.core.repair import Repair
+from stream_backup.core.second import distinct
 from stream_backup.core.stamp import Stamp
 from stream_backup.core.time_rule import FOREVER, Lateness, latest_stamp
 from stream_backup.core.version import Version
@@ -92,7 +93,7 @@ class Range:
     def placed(self, history: History) -> list[Placed]:
         """Returns the changes of one item in the range, in no particular order. Raises ArchiveError
         when a stamp that it needs cannot be read."""
-        found, stamps = [], dict[tuple[int, int], Stamp]()
+        found, stamps = [], list[Stamp]()
         bounded = self._bounded(history)
         for index, each in enumerate(bounded):
             if each.last < self.since or each.first > self.until or each.last < self.floor:
@@ -104,11 +105,10 @@ class Range:
             stamp = self.archive.stat(each.version).stamp
             if stamp.at >= self.floor:
                 require_announced(each.version, stamp, self.lateness)
-                stamps[stamp.rank] = stamp
-        counting = (stamp for stamp in stamps.values() if stamp.streamed)
+                stamps.append(stamp)
         found += [
             Placed(self.interval(stamp.at), _sort(stamp), by_stamp=True)
-            for stamp in counting
+            for stamp in distinct(stamps)
             if self.since <= stamp.at <= self.until
         ]
         return found

@@ -20,6 +20,7 @@ from stream_backup.capture.point import RestorePoint
 from stream_backup.core.as_of import from_the_future, item_at, require_announced
 from stream_backup.core.change import Change
 from stream_backup.core.item import Item
+from stream_backup.core.second import distinct
 from stream_backup.core.stamp import Kind, Stamp
 from stream_backup.core.time_rule import FOREVER, NEVER, Lateness, is_ahead, latest_stamp, settled
 from stream_backup.errors import ArchiveError
@@ -139,7 +140,7 @@ class Window:
     def _stamps(self, history: History, reading: Reading) -> list[Stamp]:
         """The stamps of the streamed changes in the window. A change counts once, however often it
         was written. `reading` transfers no bodies."""
-        found = {}
+        found = []
         floor = min(self.floor, self.floor_until)
         for version in history.versions:
             if latest_stamp(version) <= self.since:
@@ -153,8 +154,8 @@ class Window:
             if self.since < stamp.at <= self.until and stamp.streamed:
                 if is_ahead(version, stamp.at):
                     raise from_the_future(version, stamp)
-                found[stamp.rank] = stamp
-        return [found[rank] for rank in sorted(found)]
+                found.append(stamp)
+        return distinct(found)
 
     def after(self, changed: Changed, floor_now: int) -> Since:
         """Returns what happened to an item since the window. `floor_now` is the floor of the epoch

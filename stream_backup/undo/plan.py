@@ -11,6 +11,7 @@ from stream_backup.archive.selection import Selection
 from stream_backup.archive.slices import CONCURRENCY
 from stream_backup.aws.dynamodb import Caller
 from stream_backup.aws.row import read_row
+from stream_backup.core.chain import found_by
 from stream_backup.core.change import Change
 from stream_backup.core.edits import applied, as_value, value_at
 from stream_backup.core.item import Item, decode, digest, encode
@@ -90,10 +91,12 @@ def of_receipt(
 
 
 def _changes(archive: Archive, key: Item, sent: int) -> list[Change]:
-    """The changes of a row that may have been made in the second `sent` or later, by rank."""
+    """The changes of a row that may have been made in the second `sent` or later, by rank. Of one
+    that was also merged with others, the version that stands for the fewest says most."""
     first = first_stamp(sent)
     versions = (each for each in archive.history(key).versions if latest_stamp(each) >= first)
-    found = {change.stamp.rank: change for change in map(archive.read, versions)}
+    widest_first = sorted(map(archive.read, versions), key=lambda change: change.stamp.begins)
+    found = {change.stamp.rank: change for change in widest_first}
     return [found[rank] for rank in sorted(found) if found[rank].stamp.at >= first]
 
 
@@ -130,9 +133,7 @@ def _found(
             same(value_at(bodies[at - 1], path), value_at(before, path)) for path in paths
         ):
             return at
-        stamp = changes[at].stamp
-        known = stamp.kind == "insert" if before is None else stamp.before == digest(encode(before))
-        if known:
+        if found_by(changes[at].stamp) == (None if before is None else digest(encode(before))):
             return at
     return None
 

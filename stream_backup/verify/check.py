@@ -6,7 +6,7 @@ as the archive's own record says, and so looks at everything in the course of a 
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from math import ceil
 from random import Random
@@ -18,7 +18,8 @@ from stream_backup.archive.audit import bad_records
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.chunks import read_chunks
 from stream_backup.archive.layout import Archive, History
-from stream_backup.archive.slices import CONCURRENCY, SLICES, HashFraction, run_slices
+from stream_backup.archive.pool import RequestPool
+from stream_backup.archive.slices import SLICES, HashFraction, run_slices
 from stream_backup.archive.strangers import strangers
 from stream_backup.aws.lifecycle import Lifecycle
 from stream_backup.capture.disorder import without_markers
@@ -30,8 +31,7 @@ from stream_backup.verify.faults import Fault, Faults
 from stream_backup.verify.items import ItemCheck
 
 SAMPLES = 32
-"""Items of each slice, about which the listing leaves nothing open, of which a version is read all
-the same."""
+"""Items of each slice of which a version is read although the listing leaves nothing open."""
 
 SPAN = 16**7
 """Positions within a slice: the seven digits of a name after the first one."""
@@ -99,7 +99,7 @@ class Check:
         current = None if self.part.whole else self._round(began)
         reached: dict[str, str | None] = {**current.next} if current else {}
         starts = dict(reached)
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
+        with RequestPool() as pool:
             self._check_records(pool)
             self._check_rules()
             self._check_strangers()

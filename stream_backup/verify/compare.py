@@ -2,9 +2,10 @@
 request is made here.
 
 The version written last stands for the present state of an item, because a stream is read in order
-and `redrive` writes the newest version again on top. Two things break that order, and a listing
-shows both: a part of a stream that was read again, so that a content comes back that was followed
-by another; and an older life of the table.
+and `redrive` writes the newest version again on top. Two things break that order. A listing shows
+one of them: a part of a stream that was read again, so that a content comes back that was followed
+by another. The other is an older life of the table, whose changes arrive late. What was written
+soon after the floor may be of either life, so it is read (`may_be_older`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -93,6 +94,17 @@ def listed_equal(pair: Pair, floor: int, lateness: Lateness = _WIDE) -> bool:
     if latest_stamp(versions[0]) < floor:
         return not live  # all of it belongs to an older life
     return live == _content(versions[0]) and not _came_back(versions, lateness)
+
+
+def may_be_older(pair: Pair, floor: int, older: Lateness | None) -> bool:
+    """Whether the version written last may be of an older life, so that it says nothing about the
+    present. `older` is how late changes of older lives may have been written, None when there are
+    none. A row that exists in neither is the same in both lives."""
+    if older is None or pair.history is None:
+        return False
+    versions = pair.history.versions
+    exists = pair.row is not None or any(_content(version) for version in versions)
+    return exists and older.earliest(versions[0]) < floor <= latest_stamp(versions[0])
 
 
 def surely_equal(pair: Pair, floor: int, lateness: Lateness = _WIDE) -> bool:

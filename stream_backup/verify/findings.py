@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 LISTED = 20
 """How many keys of each kind are named."""
@@ -20,6 +20,19 @@ class Example(NamedTuple):
     kind: str
     key: str
     reason: str
+
+
+class Found(NamedTuple):
+    """Findings as data: exact counts by kind, how many versions were listed, and examples."""
+
+    counts: dict[str, int]
+    versions: int
+    examples: tuple[Example, ...]
+
+    def record(self) -> dict[str, Any]:
+        """Returns the findings as members of a JSON object."""
+        examples = [each._asdict() for each in self.examples]
+        return {"counts": self.counts, "versions": self.versions, "examples": examples}
 
 
 @dataclass(slots=True)
@@ -42,6 +55,23 @@ class Findings:
             self.counts[kind] += 1
             if kind in NAMED and self.counts[kind] <= LISTED:
                 self.examples.append(Example(kind, key, reason))
+
+    def add(self, found: Found) -> None:
+        """Adds what was found in a part."""
+        with self._lock:
+            self.counts.update(found.counts)
+            self.versions += found.versions
+            named = Counter(example.kind for example in self.examples)
+            for example in found.examples:
+                named[example.kind] += 1
+                if named[example.kind] <= LISTED:
+                    self.examples.append(example)
+
+    @property
+    def found_so_far(self) -> Found:
+        """The findings as data."""
+        with self._lock:
+            return Found(dict(self.counts), self.versions, tuple(self.examples))
 
     @property
     def wrong(self) -> int:

@@ -8,14 +8,13 @@ less than it could, and running it again does the rest.
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from uuid import uuid4
 
 from stream_backup.archive.catalog import Catalog
-from stream_backup.archive.slices import CONCURRENCY
+from stream_backup.archive.pool import RequestPool
 from stream_backup.aws.dynamodb import Clocked
 from stream_backup.aws.table import require
 from stream_backup.capture.catch_up import catch_up
@@ -119,7 +118,7 @@ class RepairRun:
                 catalog.write_repair(repair)
 
         with (
-            ThreadPoolExecutor(CONCURRENCY) as pool,
+            RequestPool() as pool,
             verification.progress.task("repair", "rows") as task,
         ):
             writer = Writer(

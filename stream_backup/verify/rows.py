@@ -1,24 +1,31 @@
 """What a verification keeps on disk, so that its memory grows neither with the table nor with its
 errors."""
 
+import heapq
 import json
 import sqlite3
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
 from threading import Event, Lock
 from typing import IO
 
 from stream_backup.archive.slices import SLICES, run_slices
+from stream_backup.core.slice import NameSlice
 from stream_backup.verify.compare import Row, Suspect, Wrong
 
 
 class Rows:
-    """The rows of a scan in temporary files, one for each slice of the archive: 32 bytes and the
-    key of each row. SQLite sorts them there."""
+    """The rows of a scan in files, one for each slice of the archive: 32 bytes and the key of each
+    row. SQLite sorts them there. The files are temporary ones that nobody else sees, or are in a
+    `folder`, where others can read them (`RowFiles`) once this is closed."""
 
-    def __init__(self) -> None:
-        self._slices = {part: _Slice() for part in SLICES}
+    def __init__(self, folder: Path | None = None) -> None:
+        if folder:
+            folder.mkdir()
+        self._slices = {part: _Slice(str(folder / part) if folder else "") for part in SLICES}
         self._lock = Lock()
         self.count = 0
 
@@ -36,17 +43,48 @@ class Rows:
         """Yields the rows of a slice in order of name."""
         return self._slices[part].sorted()
 
+    def within(self, part: NameSlice) -> Iterator[Row]:
+        """Yields the rows in a slice that are not done, in order of name."""
+        for digit in _digits(part):
+            yield from self._slices[digit].sorted(part)
+
     def close(self) -> None:
-        """Removes the files."""
+        """Removes the temporary files; those in a folder stay."""
         for part in self._slices.values():
             part.close()
 
 
+class RowFiles:
+    """The rows that several processes have put into folders, one each."""
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self._folders = tuple(folders)
+
+    def within(self, part: NameSlice) -> Iterator[Row]:
+        """Yields the rows in a slice that are not done, in order of name."""
+        for digit in _digits(part):
+            with ExitStack() as stack:
+                files = [
+                    stack.enter_context(closing(_Slice(str(folder / digit))))
+                    for folder in self._folders
+                ]
+                yield from heapq.merge(*(each.sorted(part) for each in files))
+
+
+def _digits(part: NameSlice) -> str:
+    """The first digits of the names that are not done."""
+    if part.open_ends is None:
+        return ""
+    first, last = part.open_ends
+    return "".join(digit for digit in SLICES if first[0] <= digit <= last[0])
+
+
 class _Slice:
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", check_same_thread=False)
+    def __init__(self, path: str) -> None:
+        self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("CREATE TABLE rows (name BLOB, digest BLOB, key TEXT)")
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.execute("CREATE TABLE IF NOT EXISTS rows (name BLOB, digest BLOB, key TEXT)")
         self._lock = Lock()
 
     def add(self, rows: list[Row]) -> None:
@@ -54,13 +92,18 @@ class _Slice:
         with self._lock:
             self._database.executemany("INSERT INTO rows VALUES (?, ?, ?)", packed)
 
-    def sorted(self) -> Iterator[Row]:
+    def sorted(self, part: NameSlice | None = None) -> Iterator[Row]:
+        ends = (part or NameSlice()).open_ends
+        if ends is None:
+            return
         for name, digest, key in self._database.execute(
-            "SELECT name, digest, key FROM rows ORDER BY name"
+            "SELECT name, digest, key FROM rows WHERE name BETWEEN ? AND ? ORDER BY name",
+            [bytes.fromhex(name) for name in ends],
         ):
             yield Row(name.hex(), digest.hex(), key)
 
     def close(self) -> None:
+        self._database.commit()
         self._database.close()
 
 
@@ -68,16 +111,20 @@ class SuspectSpool:
     """Suspects in a temporary file, in the order in which they came; the file is removed when it is
     closed."""
 
-    def __init__(self, suspects: Iterable[Suspect]) -> None:
+    def __init__(self, suspects: Iterable[Suspect] = ()) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile(prefix="stream-backup-verify-")  # noqa: SIM115 - closed by `close`
         self.count = 0
         try:
             for suspect in suspects:
-                self._file.write(json.dumps(suspect).encode() + b"\n")
-                self.count += 1
+                self.add(suspect)
         except BaseException:
             self.close()
             raise
+
+    def add(self, suspect: Suspect) -> None:
+        """Adds a suspect at the end."""
+        self._file.write(json.dumps(suspect).encode() + b"\n")
+        self.count += 1
 
     def __iter__(self) -> Iterator[Suspect]:
         self._file.seek(0)

@@ -1,30 +1,45 @@
 """A verification: the live table compared with what the archive says it is now. It only reads;
 `repair` writes."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 
 from stream_backup.archive.layout import Archive
-from stream_backup.archive.slices import CONCURRENCY, SLICES, HashFraction, run_slices
+from stream_backup.archive.pool import RequestPool
+from stream_backup.archive.slices import SLICES, HashFraction
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.connection import Connection
-from stream_backup.aws.scan import ScanFraction, TableScan
+from stream_backup.aws.scan import ScanFraction
 from stream_backup.capture.catch_up import PATIENCE
 from stream_backup.capture.state import State, state_of
 from stream_backup.core.coverage import Epoch
-from stream_backup.core.item import Item, digest, encode
-from stream_backup.core.key import KeySchema, key_hash, key_json
+from stream_backup.core.key import KeySchema
 from stream_backup.core.records import Live
+from stream_backup.core.slice import cut_names, cut_scan
 from stream_backup.core.time_rule import NEVER
 from stream_backup.core.witness import GRACE
-from stream_backup.progress import Progress
-from stream_backup.verify.compare import Row
+from stream_backup.progress import Progress, Task
 from stream_backup.verify.findings import Findings
-from stream_backup.verify.looks import Looks
-from stream_backup.verify.rows import Rows, WrongRows
+from stream_backup.verify.looks import Looked, Looks
+from stream_backup.verify.rounds import Rounds
+from stream_backup.verify.rows import Rows, SuspectSpool, WrongRows, close
+from stream_backup.verify.shares import (
+    CompareJob,
+    ScanRowsJob,
+    SliceCompared,
+    VerifyOrder,
+    scan_slices,
+)
+from stream_backup.workers.crew import Workers, deal
+
+SEGMENTS = 4
+"""Segments of each process by default: while one waits for its next page, the others have something
+to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +59,8 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Of one table, scanned in `segments` parts within `budget`. `stop` ends it early."""
+    """Of one table, scanned in `segments` parts within `budget`. `stop` ends it early. Without
+    `workers` this process does it."""
 
     connection: Connection
     archive: Archive
@@ -53,15 +69,75 @@ class Verification:
     budget: ReadBudget
     stop: Event
     progress: Progress
+    workers: Workers | None = None
 
     def run(self, known: Callable[[State], None]) -> Verified:
         """Scans the table, compares every row, and compares again what differs. `known` is called
         with the state of the archive as soon as it has been read."""
+        if self.workers:
+            return self._run_with(self.workers, known)
         with closing(Rows()) as rows:
             self.scan(rows)
             state = state_of(self.connection, self.archive.table)
             known(state)
             return self.compare(rows, state)
+
+    def _run_with(self, workers: Workers, known: Callable[[State], None]) -> Verified:
+        """Does the same in several processes, which put the rows into a folder that is removed at
+        the end. What differs is compared again in this one."""
+        before = dict(self.connection.store.requests)
+        with TemporaryDirectory(prefix="stream-backup-verify-") as folder:
+            hands = deal(cut_scan(self.segments), workers.number)
+            folders = tuple(Path(folder) / str(number) for number in range(len(hands)))
+            schema = KeySchema.of(self.live.description)
+            with self.progress.task("scan", "rows") as task:
+                scans = [
+                    ScanRowsJob(parts, schema, self.budget, to)
+                    for parts, to in zip(hands, folders, strict=True)
+                ]
+                workers.run(scans, self._reader(task))
+                rows = task.done
+            state = state_of(self.connection, self.archive.table)
+            known(state)
+            status, findings = state.status, Findings()
+            floor = status.floor_now
+            order = VerifyOrder(floor, status.lateness_now, status.lateness_before(floor))
+            jobs = [
+                CompareJob(order, parts, folders)
+                for parts in deal(cut_names(len(SLICES)), workers.number)
+            ]
+            with RequestPool() as pool:
+                looks = self._looks(pool, findings, order)
+                with self._comparing() as task:
+                    left = self._compare_with(workers, jobs, findings, task)
+                self._settle(looks, left, rows, grace(state))
+        return Verified(findings, state, self._requests(before))
+
+    def _compare_with(
+        self,
+        workers: Workers,
+        jobs: Sequence[CompareJob],
+        findings: Findings,
+        task: Task,
+    ) -> list[SuspectSpool]:
+        """Returns the rows that are left open, slice by slice."""
+        fraction = HashFraction(len(SLICES))
+        spools = [SuspectSpool() for _ in SLICES]
+
+        def heard(report: Looked | SliceCompared) -> None:
+            if isinstance(report, SliceCompared):
+                findings.add(report.found)
+                return
+            task.advance(report.items, fraction.reach(*filter(None, [report.slice.after])))
+            for suspect in report.suspects:
+                spools[SLICES.index(suspect.name[0])].add(suspect)
+
+        try:
+            workers.run(jobs, heard)
+        except BaseException:
+            close(spools)
+            raise
+        return spools
 
     def compare(
         self, rows: Rows, state: State, epoch: Epoch | None = None, wrong: WrongRows | None = None
@@ -70,74 +146,68 @@ class Verification:
         unless another is given. Keeps in `wrong` what is to be repaired."""
         findings, before = Findings(), dict(self.connection.store.requests)
         status = state.status
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
-            looks = Looks(
-                self.connection.dynamodb,
-                self.archive,
-                pool,
-                self.budget,
-                self.stop,
-                findings,
-                epoch.floor if epoch else status.floor_now,
-                status.lateness_in(epoch) if epoch else status.lateness_now,
-                wrong,
-            )
-            self._compare(looks, rows, grace(state))
+        floor = epoch.floor if epoch else status.floor_now
+        order = VerifyOrder(
+            floor,
+            status.lateness_in(epoch) if epoch else status.lateness_now,
+            status.lateness_before(floor),
+        )
+        with RequestPool() as pool:
+            looks = self._looks(pool, findings, order, wrong)
+            fraction = HashFraction(len(SLICES))
+            with self._comparing() as task:
+                left = looks.compare(rows, lambda name: task.advance(1, fraction.reach(name)))
+            self._settle(looks, left, rows.count, grace(state))
+        return Verified(findings, state, self._requests(before))
+
+    def _looks(
+        self,
+        pool: Executor,
+        findings: Findings,
+        order: VerifyOrder,
+        wrong: WrongRows | None = None,
+    ) -> Looks:
+        return Looks(
+            self.connection.dynamodb,
+            self.archive,
+            pool,
+            self.budget,
+            self.stop,
+            findings,
+            order.floor,
+            order.lateness,
+            wrong,
+            order.older,
+        )
+
+    def _requests(self, before: Mapping[str, int]) -> dict[str, int]:
         now = self.connection.store.requests
-        requests = {kind: now[kind] - before.get(kind, 0) for kind in ("list", "get", "head")}
-        return Verified(findings, state, requests)
+        return {kind: now[kind] - before.get(kind, 0) for kind in ("list", "get", "head")}
 
     def scan(self, rows: Rows) -> None:
         """Scans the table into `rows`."""
-        fraction = ScanFraction(int(self.live.description.get("ItemCount") or 0))
-        schema = KeySchema.of(self.live.description)
+        schema, parts = KeySchema.of(self.live.description), cut_scan(self.segments)
+        dynamodb, table = self.connection.dynamodb, self.archive.table
         with self.progress.task("scan", "rows") as task:
-            scans = [
-                TableScan(self.connection.dynamodb, self.archive.table, number, self.segments)
-                for number in range(self.segments)
-            ]
+            read = self._reader(task)
+            scan_slices(parts, dynamodb, table, schema, self.budget, self.stop, rows, read)
 
-            def read(count: int) -> None:
-                task.advance(count, fraction.reach(count))
+    def _reader(self, task: Task) -> Callable[[int], None]:
+        """Returns what is called with the number of rows of each page."""
+        fraction = ScanFraction(int(self.live.description.get("ItemCount") or 0))
+        return lambda count: task.advance(count, fraction.reach(count))
 
-            scan_rows(scans, schema, self.budget, self.stop, rows, read)
+    def _comparing(self) -> AbstractContextManager[Task]:
+        return self.progress.task("compare", "items")
 
-    def _compare(self, looks: Looks, rows: Rows, patience: float) -> None:
-        with self.progress.task("compare", "items") as task:
-            fraction = HashFraction(len(SLICES))
-            left = looks.compare(rows, lambda name: task.advance(1, fraction.reach(name)))
+    def _settle(self, looks: Looks, left: list[SuspectSpool], rows: int, patience: float) -> None:
         total = sum(spool.count for spool in left)
         if total:
             self.progress.note(f"Comparing {total:,} rows again: changes may be on their way.")
         with self.progress.task("compare again", "rows") as task:
-            looks.settle(
-                left, rows.count, patience, lambda: task.advance(1, (task.done + 1) / total)
+            Rounds(looks).settle(
+                left, rows, patience, lambda: task.advance(1, (task.done + 1) / total)
             )
-
-
-def scan_rows(
-    scans: Sequence[TableScan],
-    schema: KeySchema,
-    budget: ReadBudget,
-    stop: Event,
-    rows: Rows,
-    read: Callable[[int], None],
-) -> None:
-    """Scans the segments of a table at once into `rows`; calls `read` with the number of items of
-    each page."""
-
-    def scan(number: str) -> None:
-        for page in scans[int(number)].pages(budget, stop):
-            rows.add(row_of(item, schema) for item in page.items)
-            read(len(page.items))
-
-    run_slices(scan, [str(number) for number in range(len(scans))], stop)
-
-
-def row_of(item: Item, schema: KeySchema) -> Row:
-    """Returns what a verification keeps of a scanned item."""
-    key = schema.key_of(item)
-    return Row(key_hash(key), digest(encode(item)), key_json(key))
 
 
 def grace(state: State) -> float:

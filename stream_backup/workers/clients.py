@@ -4,14 +4,14 @@ parent."""
 from dataclasses import dataclass, replace
 from typing import Self
 
-from backfill.credentials import borrowing
-from backfill.worker import Parent
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.store import once
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.patience import PatientAttempts
 from stream_backup.core.key import KeySchema
+from stream_backup.workers.credentials import borrowing
+from stream_backup.workers.process import Parent
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
-"""A worker: a process that opens its own clients, scans its share of the segments, reports the
-counts of each page to its parent, and ends when its parent is gone."""
+"""A worker: a process that opens its own clients, does its job, and reports to its parent. It ends
+when its parent is gone."""
 
 import os
 import traceback
@@ -7,16 +7,13 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection as Pipe
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from backfill.credentials import Lent
-from backfill.segment import Counts
-from backfill.share import Share
 from stream_backup.archive.layout import Archive
-from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.aws.errors import translate
 from stream_backup.errors import StreamBackupError
+from stream_backup.workers.credentials import Lent
 
 
 class Parent(NamedTuple):
@@ -29,6 +26,18 @@ class Parent(NamedTuple):
 Clients = Callable[[Parent], tuple[DynamoDB, Archive]]
 """Opens the clients of a process."""
 
+
+class Job(Protocol):
+    """The slices that one worker does, and what it must know to do them. It is plain data, which is
+    passed to another process."""
+
+    def work(
+        self, dynamodb: DynamoDB, archive: Archive, stop: Event, report: Callable[[Any], None]
+    ) -> None:
+        """Does the job with these clients. `report` sends a value to the parent, from any thread;
+        everything that the parent needs to know is reported."""
+
+
 ASKED = "credentials"
 
 
@@ -38,13 +47,25 @@ class Trouble(NamedTuple):
     text: str
 
 
-Message = Counts | StreamBackupError | Trouble | str | None
-"""The counts of a page, the error that ended the worker, trouble that it waits for, ASKED, or None
-when its share has been scanned."""
+class JobReport(NamedTuple):
+    """A report of a job."""
+
+    report: Any
 
 
-def work(clients: Clients, share: Share, budget: ReadBudget, parent: Pipe) -> None:
-    """Scans a share: the main function of the process."""
+class Requested(NamedTuple):
+    """How many requests to S3 a worker has made, by kind."""
+
+    requests: dict[str, int]
+
+
+Message = JobReport | Requested | StreamBackupError | Trouble | str | None
+"""A report, how many requests were made in all, the error that ended the worker, trouble that it
+waits for, ASKED, or None when its job is done."""
+
+
+def work(clients: Clients, job: Job, parent: Pipe) -> None:
+    """Does a job: the main function of the process."""
     answers: SimpleQueue[Lent] = SimpleQueue()
     Thread(target=_listen, args=(parent, answers), daemon=True).start()
     telling, asking = Lock(), Lock()
@@ -59,8 +80,9 @@ def work(clients: Clients, share: Share, budget: ReadBudget, parent: Pipe) -> No
             return answers.get()
 
     try:
-        parts = clients(Parent(ask, lambda text: tell(Trouble(text))))
-        share.scan(*parts, budget, Event(), tell)
+        dynamodb, archive = clients(Parent(ask, lambda text: tell(Trouble(text))))
+        job.work(dynamodb, archive, Event(), lambda report: tell(JobReport(report)))
+        tell(Requested(dict(archive.store.requests)))
         tell(None)
     except Exception as error:  # noqa: BLE001 - the parent raises it
         tell(_sendable(error))

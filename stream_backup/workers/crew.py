@@ -1,14 +1,14 @@
 """Several processes for machines with several cores: one Python process is limited by its
 interpreter lock.
 
-Workers start and end with their parent, and any of them may be killed at any request: what is not
-in a checkpoint is read again.
+Workers start and end with their parent, and any of them may be killed at any request: what no
+engine has recorded as done is done again.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, resource_tracker
@@ -16,18 +16,16 @@ from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
+from typing import Any, TypeVar
 
-from backfill.credentials import Lent
-from backfill.segment import Counts
-from backfill.share import Share
-from backfill.worker import Clients, Message, Trouble, work
-from stream_backup.aws.capacity import ReadBudget
 from stream_backup.errors import IncompleteError, StreamBackupError
+from stream_backup.workers.credentials import Lent
+from stream_backup.workers.process import Clients, Job, JobReport, Message, Requested, Trouble, work
 
 MOST = 8
-"""Workers by default on any number of cores: each writes with 64 threads, and S3 takes 3,500 PUTs a
-second of a prefix before it slows them down (Amazon S3 User Guide, "Optimizing Amazon S3
-performance")."""
+"""Workers by default on any number of cores: each writes thousands of items a second, and S3 takes
+3,500 PUTs a second of a prefix before it slows them down (Amazon S3 User Guide, "Optimizing Amazon
+S3 performance")."""
 
 SMALL = 100_000
 """Rows up to which one process is fastest: others take seconds to start, in which one writes as
@@ -44,51 +42,64 @@ def default_workers(rows: int) -> int:
     return min(os.cpu_count() or 1, MOST)
 
 
+Dealt = TypeVar("Dealt")
+
+
+def deal(cards: Iterable[Dealt], hands: int) -> list[tuple[Dealt, ...]]:
+    """Returns the same cards in at most `hands` parts, none of them empty: the first card to the
+    first, and so on, so that the parts of an ordered list are alike."""
+    whole = tuple(cards)
+    return [whole[hand::hands] for hand in range(min(hands, len(whole)))]
+
+
 @dataclass(frozen=True, slots=True)
 class Workers:
     """`number` processes, which open their clients with `clients`; `lend` returns the credentials
-    that they ask for; `tell` receives the trouble with AWS that each of them waits for."""
+    that they ask for; `tell` receives the trouble with AWS that each of them waits for, and
+    `requested` the number of requests to S3 that one has made, by kind. `hint` is what to do when
+    one dies."""
 
     number: int
     clients: Clients
     lend: Callable[[], Lent]
     tell: Callable[[str], None] = lambda _: None
+    requested: Callable[[Mapping[str, int]], None] = lambda _: None
+    hint: str = "Nothing was lost. Run the same command again to resume."
 
-    def scan(self, share: Share, budget: ReadBudget, progress: Callable[[Counts], None]) -> Counts:
-        """Does what `Share.scan` does; call it from the main thread. Raises what ended a worker,
-        and leaves none behind."""
+    def run(self, jobs: Sequence[Job], heard: Callable[[Any], None]) -> None:
+        """Does each job in a process of its own, and calls `heard` with every report, one at a
+        time; call it from the main thread. Raises what ended a worker, and leaves none behind."""
         # A fork would copy the connections and threads of boto3 and obstore.
         spawn = get_context("spawn")
         # Otherwise the first worker starts it, which unblocks Ctrl-C.
         resource_tracker.ensure_running()
         started: dict[Pipe, BaseProcess] = {}
         try:
-            for part in share.deal(self.number):
+            for job in jobs:
                 ours, theirs = spawn.Pipe()
-                arguments = (self.clients, part, budget, theirs)
+                arguments = (self.clients, job, theirs)
                 process: BaseProcess = spawn.Process(target=work, args=arguments, daemon=True)
                 with _undisturbed(), _without_main():
                     process.start()
                     started[ours] = process
                 theirs.close()
-            return self._gather(started, progress)
+            self._gather(started, heard)
         finally:
             with _undisturbed():
                 for process in started.values():
                     process.kill()
                     process.join()
 
-    def _gather(
-        self, started: dict[Pipe, BaseProcess], progress: Callable[[Counts], None]
-    ) -> Counts:
-        whole, scanning = Counts(), dict(started)
-        while scanning:
-            for pipe in wait(list(scanning)):
+    def _gather(self, started: dict[Pipe, BaseProcess], heard: Callable[[Any], None]) -> None:
+        working = dict(started)
+        while working:
+            for pipe in wait(list(working)):
                 assert isinstance(pipe, Pipe)
-                match _receive(pipe, scanning[pipe]):
-                    case Counts() as counts:
-                        whole.add(counts)
-                        progress(counts)
+                match self._receive(pipe, working[pipe]):
+                    case JobReport(report):
+                        heard(report)
+                    case Requested(requests):
+                        self.requested(requests)
                     case StreamBackupError() as error:
                         raise error
                     case Trouble(text):
@@ -98,8 +109,21 @@ class Workers:
                         with suppress(BrokenPipeError):  # the worker died, which is read next
                             pipe.send(lent)
                     case None:
-                        del scanning[pipe]
-        return whole
+                        del working[pipe]
+
+    def _receive(self, pipe: Pipe, process: BaseProcess) -> Message:
+        """Returns the next message of a worker; raises what its death means when it died."""
+        try:
+            message: Message = pipe.recv()
+        except (EOFError, OSError):
+            process.join()
+            if process.exitcode == -signal.SIGTERM:
+                raise KeyboardInterrupt from None  # the signal went to a whole group of processes
+            raise IncompleteError(
+                f"A worker died (exit code {process.exitcode}).",
+                f"{self.hint} If memory is short, use fewer --workers.",
+            ) from None
+        return message
 
 
 @contextmanager
@@ -132,19 +156,3 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
-
-
-def _receive(pipe: Pipe, process: BaseProcess) -> Message:
-    """Returns the next message of a worker; raises what its death means when it died."""
-    try:
-        message: Message = pipe.recv()
-    except (EOFError, OSError):
-        process.join()
-        if process.exitcode == -signal.SIGTERM:
-            raise KeyboardInterrupt from None  # the signal went to a whole group of processes
-        raise IncompleteError(
-            f"A worker of the backfill died (exit code {process.exitcode}).",
-            "Nothing was lost. Run the same command again to resume. If memory is short, use fewer "
-            "--workers.",
-        ) from None
-    return message

@@ -1,0 +1,196 @@
+"""A distributed restore into a new table: its slices are ranges of names. A worker loads its slice
+in waves. How far the restore has come is recorded after each round in the tags of the table, as by
+a local restore, so either kind resumes the other; within a round the reports in the work bucket
+have it."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from restore.kept import DoneBlocks
+from restore.load import LISTED, BatchWritten, SliceLoaded, load_slices
+from restore.order import RestoreOrder
+from restore.target import Target
+from stream_backup.archive.layout import Archive
+from stream_backup.aws.connection import Connection
+from stream_backup.core.item import digest
+from stream_backup.core.key import KeySchema
+from stream_backup.core.records import Live, TableDescription
+from stream_backup.core.rounds import list_again
+from stream_backup.core.slice import NameSlice, Slice
+from stream_backup.distributed.limits import Limits
+from stream_backup.distributed.records import DistributedJob, JobFailure, Report, add
+from stream_backup.distributed.run import DistributedRun
+from stream_backup.distributed.worker import left_of
+from stream_backup.errors import ArchiveError, IncompleteError
+
+ROWS_A_SLICE = 100_000
+"""Rows of a slice of the first round. A worker loads them in a minute or two."""
+
+AT_ONCE = 16
+"""Parts of a wave, which a worker loads at once: each waits for S3 and DynamoDB at another time."""
+
+FIRST_WAVE = 64
+"""The first wave of a worker is this part of its slice."""
+
+WAVE = 10.0
+"""Seconds that a wave is to take at most. The next wave is larger or smaller accordingly."""
+
+REQUESTS = ("list", "get", "head")
+
+
+def run_of(target: Target, live: Live) -> str:
+    """Returns the name of the run: the same for the same restore into the same table, and another
+    one for a table that was created again under the name of a deleted one."""
+    facts = [target.identity, target.arn, live.description.get("TableId"), live.created]
+    return digest(json.dumps(facts).encode())[:24]
+
+
+def slices_of(found: DistributedRun, run: str, target: Target, rows: int) -> tuple[Slice, ...]:
+    """Returns what is left of a restore of about so many rows: what the last job of this run has
+    left and the tags of the table do not have as done. Without such a job, the
+    tags alone say what is left."""
+    pieces: Sequence[Slice] = target.done.left(1)
+    if target.resumed and (job := found.newest(run)):
+        kept = [each for each in left_of(found.bucket, job) if isinstance(each, NameSlice)]
+        pieces = [each for each in kept if not target.done.has(each)]
+    return list_again(pieces, found.workers, ROWS_A_SLICE / max(rows, 1))
+
+
+def settings_of(
+    order: RestoreOrder,
+    schema: KeySchema,
+    target: Target,
+    facts: Mapping[str, Any],
+    *,
+    incomplete_ok: bool,
+) -> dict[str, Any]:
+    """Returns the settings of the job that fills `target`. `facts` say for its report which moment
+    of which table it is."""
+    return {
+        "order": order.record(),
+        "key": [list(each) for each in schema.attributes],
+        "arn": target.arn,
+        "identity": target.identity,
+        "description": target.description.record(),
+        "resumed": target.resumed,
+        "incomplete_ok": incomplete_ok,
+        "facts": dict(facts),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreTask:
+    """The restore of one job, a `JobTask`."""
+
+    connection: Connection
+    job: DistributedJob
+
+    def work(self, piece: Slice, limits: Limits) -> Report:
+        """Loads a slice from where it is done on, wave by wave. What a wave has done counts up to
+        the first part of it that is not done. A wave in which an item failed counts for nothing,
+        and is left with the rest of the slice."""
+        assert isinstance(piece, NameSlice)
+        order, archive = RestoreOrder.of(self._given["order"]), self._archive()
+        over, stop = limits.time.over, limits.time.stop
+        before = dict(archive.store.requests)
+        at, size, counts = piece, piece.left / FIRST_WAVE, dict[str, int]()
+        pending: dict[str, int] = {}
+        failures: tuple[JobFailure, ...] = ()
+        while not at.done:
+            wave, begun = at.split(round(at.left / size))[0], time.monotonic()
+            work = self.connection.dynamodb, archive, stop, _unheard, over.is_set, limits.writing
+            loaded = load_slices(order, wave.split(AT_ONCE), *work)
+            failures = self._failures(loaded)
+            if failures:
+                pending = add(map(_counts_of, loaded))
+                break
+            at = _reached(at, loaded, counts)
+            if over.is_set() or stop.is_set():
+                break
+            took = max(time.monotonic() - begun, WAVE / 2)
+            size *= WAVE / took
+        asked = {kind: archive.store.requests[kind] - before.get(kind, 0) for kind in REQUESTS}
+        whole = add([counts, asked])
+        return Report(at, whole, advanced=at != piece, pending=pending, failures=failures)
+
+    def record(self, left: Sequence[Slice]) -> None:
+        """Records in the tags of the table what is done."""
+        names = [each for each in left if isinstance(each, NameSlice)]
+        self._target.keep(DoneBlocks.all_but(names))
+
+    def finish(
+        self, counts: Mapping[str, int], failures: Sequence[JobFailure], *, left: int
+    ) -> Mapping[str, Any]:
+        """Puts the settings of the table back, so that it is no longer marked as partly filled, as
+        a local restore does. Raises what a local restore raises when items could not be
+        restored."""
+        if left and counts.get("unreadable") and not self._given["incomplete_ok"]:
+            raise ArchiveError(
+                f"{counts['unreadable']} items have a version in the archive that cannot be read."
+                f" They were not restored: {_lines(failures)}",
+                "Everything else was restored, unless an error above says otherwise.",
+            )
+        if left and counts.get("failed"):
+            raise IncompleteError(
+                f"{counts['failed']} items are not as they were at that moment: {_lines(failures)}",
+                "Fix the cause, then run the same command again to resume.",
+            )
+        if not left:
+            self._target.finish()
+        return {"into": self._order_into, "resumed": self._given["resumed"]}
+
+    @property
+    def _given(self) -> Mapping[str, Any]:
+        return self.job.settings
+
+    @property
+    def _order_into(self) -> str:
+        return str(self._given["order"]["into"])
+
+    @property
+    def _target(self) -> Target:
+        given = self._given
+        description = TableDescription.of(given["description"])
+        known = self.connection.dynamodb, self._order_into, given["arn"], description
+        return Target(*known, given["identity"], resumed=given["resumed"], had_rows=False)
+
+    def _archive(self) -> Archive:
+        schema = KeySchema(tuple((name, kind) for name, kind in self._given["key"]))
+        return self.connection.archive(self.job.table, schema)
+
+    def _failures(self, loaded: Sequence[SliceLoaded]) -> tuple[JobFailure, ...]:
+        found = [
+            JobFailure.of_error(IncompleteError(line)) for each in loaded for line in each.failures
+        ]
+        if not self._given["incomplete_ok"]:
+            found += [
+                JobFailure.of_error(error) for each in loaded for error in each.counted.unreadable
+            ]
+        return tuple(found[:LISTED])
+
+
+def _unheard(_: BatchWritten) -> None:
+    """Nobody waits for single batches."""
+
+
+def _counts_of(loaded: SliceLoaded) -> dict[str, int]:
+    counts = loaded.counts
+    return counts | {"put": counts["written"] + counts["failed"]}
+
+
+def _reached(piece: NameSlice, loaded: Sequence[SliceLoaded], counts: dict[str, int]) -> NameSlice:
+    """Returns how far a slice is done after a wave, and adds the counts of that."""
+    for each in sorted(loaded, key=lambda each: each.slice.range):
+        counts.update(add([counts, _counts_of(each)]))
+        if each.slice.after:
+            piece = piece.reached(each.slice.after)
+        if not each.slice.done:
+            break
+    return piece
+
+
+def _lines(failures: Sequence[JobFailure]) -> str:
+    return "; ".join(dict.fromkeys(each.text.rstrip(".") for each in failures)) + "."

@@ -1,0 +1,89 @@
+"""A distributed run on the emulator that executes Distributed Map, with the packaged worker and the
+template's own state machine: it gives what a run on one machine gives."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from stream_backup.archive.layout import Archive
+from tests.cli import SIMPLE, Shell, Table
+from tests.fleet import Fleet
+from tests.journal import SCHEMA
+from tests.servers import Aws
+from tests.stack import Deployed
+
+ROWS = 300
+
+
+def versions(archive: Archive) -> list[tuple[str, tuple[str, ...]]]:
+    """Returns the name of every item and the contents of its versions."""
+    return [
+        (history.name, tuple(version.etag for version in history.versions))
+        for history in archive.histories()
+    ]
+
+
+def table_of(aws: Aws, rows: int) -> Table:
+    table = Table.create(aws, f"t-{uuid4().hex[:6]}", SIMPLE)
+    table.put_many([{"id": {"S": f"row-{number}"}, "n": {"N": "1"}} for number in range(rows)])
+    return table
+
+
+@pytest.mark.once
+@pytest.mark.server
+def test_a_distributed_backfill_equals_a_local_one(aws: Aws) -> None:
+    """The packaged workers of the stack write every row once, and the run's record gives coverage,
+    as that of a local backfill does. It is started, left, returned to, and reported in the end with
+    the same summary."""
+    fleet = Fleet.make(aws, "backfill")
+    shell, table = fleet.deployed.shell, table_of(aws, ROWS)
+    local = Shell(aws, f"s3://{fleet.deployed.archive_bucket}/local", shell.more)
+    for each in (shell, local):
+        each.done("enable", table.name, "--stream-only")
+    words = ("backfill", table.name, "--segments", "3", "--json")
+    expected = local.done(*words, "--workers", "1").json
+    started = shell.done(*words, "--distributed", "--detach")
+    assert started.json["table"] == table.name
+    assert f"stream-backup backfill {table.name} --attach" in started.err
+    said = shell.done("backfill", table.name, "--attach", "--json")
+    assert said.json["counts"] == expected["counts"]
+    assert said.json["counts"]["written"] == ROWS
+    assert said.json["complete"]
+    assert said.json["witness"] >= said.json["answered"]
+    assert f"{ROWS} items read: {ROWS} written, 0 already in the archive, 0 failed." in said.err
+    assert "are exact from" in said.err
+    store = aws.store(fleet.deployed.archive_bucket)
+    found = versions(Archive(store, "production/", table.name, SCHEMA))
+    assert found == versions(Archive(store, "local/", table.name, SCHEMA))
+    assert len(found) == ROWS
+    again = shell.done("backfill", table.name, "--attach", "--json")  # it has ended long ago
+    assert again.json == said.json
+
+
+@pytest.mark.once
+@pytest.mark.server
+def test_what_a_stack_cannot_do_is_said(aws: Aws) -> None:
+    """Without workers in the stack, without a run to return to, or for an archive that is not the
+    stack's, a sentence says so, and how it can be done."""
+    name = table_of(aws, 1).name
+    words = ("backfill", name, "--distributed")
+    plain = Deployed.make(aws).shell
+    plain.run(*words).refused(
+        2, "has no workers for a distributed backfill", "DistributedWorkers=100"
+    )
+    plain.run("backfill", name, "--attach").refused(2, "has no workers")
+    plain.run("backfill", name, "--detach").refused(2, "Pass it together with --distributed")
+    plain.run(*words, "--attach").refused(2, "Pass only one of them")
+    given: dict[str, Any] = {"DistributedWorkers": "4", "WorkBucket": aws.bucket()}
+    machine = "arn:aws:states:us-east-1:000000000000:stateMachine:none"
+    aws.client("stepfunctions").create_state_machine(
+        name="none", definition=json.dumps({}), roleArn="arn:aws:iam::000000000000:role/machine"
+    )
+    able = Deployed.make(aws, BackfillMachineArn=machine, **given).shell
+    able.run("backfill", name, "--attach").refused(2, "No distributed backfill of", "--distributed")
+    other = ("--archive", f"s3://{aws.bucket()}")
+    able.run(*words, *other).refused(2, "use the archive s3://", "Leave out --archive")
+    absent = Shell(aws, f"s3://{aws.bucket()}", {"STREAM_BACKUP_STACK": "absent"})
+    absent.run(*words).refused(2, "There is no stack 'absent'", "DistributedWorkers")
