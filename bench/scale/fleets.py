@@ -32,7 +32,9 @@ FEWEST, MOST = 16, 10_000
 """Slices of a map run. The results of all of them must fit into one state's output."""
 
 PARTS = 2
-"""Slices for each function that may run at once, where a later map run splits what is left."""
+"""Slices for each function that may run at once, where a later map run splits what is left. A
+restore lists more where more is left than all of them do in their time (`core/rounds.py`), so it
+needs fewer map runs than are simulated here, of tables that need many."""
 
 
 @dataclass(frozen=True, slots=True)
