@@ -6,17 +6,23 @@ run what CI runs.
 from hypothesis import HealthCheck, Phase, settings
 
 EVERY_CHECK = list(HealthCheck)
+UNSHRUNK = (Phase.explicit, Phase.generate)
 
 settings.register_profile("dev", deadline=None, print_blob=True, derandomize=True)
-settings.register_profile("mutants", deadline=None, phases=(Phase.explicit, Phase.generate))
+settings.register_profile("mutants", deadline=None, phases=UNSHRUNK)
 settings.register_profile(
-    "soak", deadline=None, print_blob=True, database=None, suppress_health_check=EVERY_CHECK
+    "soak",
+    deadline=None,
+    print_blob=True,
+    database=None,
+    phases=UNSHRUNK,
+    suppress_health_check=EVERY_CHECK,
 )
 
 
 def histories(count: int, steps: int = 50) -> settings:
     """Returns settings for the same `count` histories each time. The profile `dev` runs a twentieth
-    of them, `soak` a tenth at a time, and `mutants` does not shrink failures."""
+    of them, `soak` a tenth at a time. Only the usual one shrinks failures, which takes minutes."""
     profile = settings.get_current_profile_name()
     soak = profile == "soak"
     part = {"dev": 20, "soak": 10}.get(profile, 1)
@@ -27,8 +33,6 @@ def histories(count: int, steps: int = 50) -> settings:
         deadline=None,
         database=None,
         print_blob=True,
-        phases=settings.get_profile("mutants").phases
-        if profile in ("mutants", "dev")
-        else tuple(Phase),
+        phases=UNSHRUNK if profile in ("mutants", "dev", "soak") else tuple(Phase),
         suppress_health_check=EVERY_CHECK,
     )

@@ -51,10 +51,12 @@ OPTIONS: dict[str, list[str]] = {"laws": ["tests"]}
 
 
 class Soak:
-    """A pytest plugin that runs tests in random order until the time is over."""
+    """A pytest plugin that runs tests in random order until the time is over. `failed` has the
+    tests that failed."""
 
     def __init__(self, seconds: float, order: random.Random) -> None:
         self.end = time.monotonic() + seconds
+        self.failed: list[str] = []
         self._order = order
 
     @property
@@ -64,23 +66,34 @@ class Soak:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         self._order.shuffle(items)
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
+
     def pytest_runtest_logfinish(self) -> None:
         if self.over:
             pytest.exit("The time is over.", returncode=pytest.ExitCode.OK)
 
 
 def run_laws(seconds: float, seed: int, progress: Progress) -> Mapping[str, int]:
-    """Runs the property tests again and again, each round with the next seed."""
-    soak, code, seeds = Soak(seconds, random.Random(seed)), pytest.ExitCode.OK, itertools.count()
+    """Runs the property tests again and again, each round with the next seed. A failure is not
+    shrunk and does not end it, so that one of them hides no other."""
+    soak, failures = Soak(seconds, random.Random(seed)), list[str]()
     with counted() as counts:
-        while code == pytest.ExitCode.OK and not soak.over:
+        for round_seed in map("--hypothesis-seed={}".format, itertools.count(seed)):
             counts["rounds"] += 1
-            round_seed = f"--hypothesis-seed={seed + next(seeds)}"
-            command = ["-x", "-q", round_seed, *LAWS, *OPTIONS["laws"]]
+            command = ["-q", round_seed, *LAWS, *OPTIONS["laws"]]
             code = pytest.ExitCode(pytest.main(command, plugins=[soak]))
-            progress(f"{counts['histories']:,} histories")
-    if code:
-        raise AssertionError(f"The property tests ended with {code!r}, with {round_seed}.")
+            failures += [f"{each} with {round_seed}" for each in soak.failed]
+            progress(f"{counts['histories']:,} histories, {len(failures)} failures")
+            if code and not soak.failed:
+                failures.append(f"{code!r} with {round_seed}")
+                break
+            if soak.over:
+                break
+            soak.failed.clear()
+    if failures:
+        raise AssertionError("These property tests failed: " + "; ".join(failures))
     return counts
 
 

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -62,10 +62,30 @@ def test_what_it_ends_with(
 
 @pytest.mark.parametrize("code", [1, 5])
 def test_laws_that_fail(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The part fails when a test fails, and when no test runs, and names the seed of the round."""
+    """The part fails when tests cannot run, and names the seed of the round."""
     monkeypatch.setattr(pytest, "main", lambda *_, **__: code)
     with pytest.raises(AssertionError, match="hypothesis-seed=17"):
         soak.run_laws(9, 17, print)
+
+
+def test_every_law_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure ends no round, and one of the round in which the time ends counts, too: pytest then
+    ends with the code 0."""
+    ends = iter([(["a"], 1), ([], 0), (["b", "c"], 0)])
+
+    def main(_: object, plugins: Sequence[soak.Soak]) -> int:
+        (plugin,) = plugins
+        plugin.failed, code = next(ends)
+        if len(plugin.failed) == 2:
+            plugin.end = 0
+        return code
+
+    monkeypatch.setattr(pytest, "main", main)
+    with pytest.raises(AssertionError) as raised:
+        soak.run_laws(9, 17, print)
+    assert re.findall(r"(\w) with --hypothesis-seed=(\d+)", str(raised.value)) == [
+        ("a", "17"), ("b", "19"), ("c", "19")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("killer", "fails"), [("test_one", False), (SURVIVES, True)])

@@ -413,8 +413,14 @@ def lose(world: World, number: int, value: int) -> None:
 
 
 def repeat(world: World, which: int) -> None:
-    """Delivers one past change again, without the changes that came after it."""
-    records = [record for shard in world.model.streams[-1].shards for record in shard]
+    """Delivers one past change again, without the changes that came after it: one that the stream
+    still keeps."""
+    records = [
+        record
+        for shard in world.model.streams[-1].shards
+        for record in shard
+        if world.model.now - record.at < DAY
+    ]
     if records:
         world.archive.put(Change.streamed(records[which % len(records)].event))
 
