@@ -50,7 +50,7 @@ demo: $(INSTALLED)
 	$(BIN)/stream-backup demo
 
 # Most of the tests that take long wait for a server, so there are more workers than cores.
-PYTEST := -n 6 --dist loadscope
+PYTEST := -n 6 --dist loadscope --no-loadscope-reorder
 
 test: $(INSTALLED) $(SAM)
 	@$(BIN)/python -m tests.browser

@@ -21,11 +21,12 @@ settings.register_profile(
 
 
 def histories(count: int, steps: int = 50) -> settings:
-    """Returns settings for the same `count` histories each time. The profile `dev` runs a twentieth
-    of them, `soak` a tenth at a time. Only the usual one shrinks failures, which takes minutes."""
+    """Returns settings for the same `count` histories each time: so many where mutants are tested,
+    half of them in `make test`, a twentieth with the profile `dev`, and a tenth at a time with
+    `soak`. Only `make test` shrinks failures, which takes minutes."""
     profile = settings.get_current_profile_name()
     soak = profile == "soak"
-    part = {"dev": 20, "soak": 10}.get(profile, 1)
+    part = {"steady": 2, "dev": 20, "soak": 10}.get(profile, 1)
     return settings(
         max_examples=max(count // part, 5),
         stateful_step_count=4 * steps if soak else steps,

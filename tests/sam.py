@@ -30,9 +30,13 @@ from tests.servers import Aws, _child, _free_ports, environment
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template.yaml"
 BIN = ROOT / ".venv-sam" / "bin"
-HERE = {"PYTHON_VERSION": f"3.{sys.version_info.minor}", "PLATFORMS": ""}
+HERE = {
+    "PYTHON_VERSION": f"3.{sys.version_info.minor}",
+    "PLATFORMS": "",
+    "INSTALL": f"{sys.executable} {ROOT / 'tests/install_once.py'}",
+}
 """For function/Makefile: builds for this machine instead of Lambda, because the emulator runs
-functions on its own interpreter."""
+functions on its own interpreter, and downloads packages once."""
 
 PATIENCE = 300
 
@@ -151,12 +155,13 @@ def run(*words: str, cwd: Path, **settings: str) -> subprocess.CompletedProcess[
     )
 
 
-def build(into: Path, **settings: str) -> Path:
-    """Runs `sam build` and returns the directory with the function's package and the template to
-    deploy."""
+def build(into: Path, *functions: str, **settings: str) -> Path:
+    """Runs `sam build` for all functions, or only for these, and returns the directory with their
+    packages and the template to deploy."""
     pip = {"PYTHON": sys.executable}
     sam(
         "build",
+        *functions,
         "--template-file",
         str(TEMPLATE),
         "--build-dir",

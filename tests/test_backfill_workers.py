@@ -486,8 +486,11 @@ def test_a_worker_that_is_killed(
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("whole", [True, False], ids=["everybody", "the parent"])
+@pytest.mark.parametrize(
+    ("whole", "number"),
+    [(True, signal.SIGINT), (False, signal.SIGTERM)],
+    ids=["everybody", "the parent"],
+)
 def test_interrupted(kept: Kept, whole: bool, number: int) -> None:
     """Ctrl-C is sent to every process of a terminal, and `kill` to one. In both cases the command
     reports it once, with exit code 130, and leaves no process behind. A run with another number of

@@ -93,7 +93,7 @@ def wait(until: Callable[[], bool]) -> None:
 def test_the_package_is_small_and_holds_the_handler_alone(tmp_path: Path) -> None:
     """The package that `sam build` makes for Lambda is smaller than 40 MB unzipped, is for arm64,
     and contains only the modules of this project that the handler imports."""
-    package = sam.build(tmp_path / "built") / "Function"
+    package = sam.build(tmp_path / "built", "Function") / "Function"
     files = [path for path in package.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     print(f"\npackage: {size / MEGABYTE:.1f} MB unzipped, {len(files)} files")

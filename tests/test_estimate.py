@@ -648,7 +648,7 @@ def test_no_such_table(aws: Aws) -> None:
 @pytest.fixture(scope="module")
 def lived() -> Compared:
     """A table of small items and some of 100 KB: backfilled, changed, restored both ways."""
-    return compare(rows(3000, 0.03), 500)
+    return compare(rows(1200, 0.08), 300)
 
 
 @pytest.mark.once

@@ -22,7 +22,7 @@ from stream_backup.errors import IncompleteError
 from tests.cli import BIN, Said, Shell, Table
 from tests.servers import Aws
 
-ROWS = 3000
+ROWS = 600
 """Rows that fill the buffer of a pipe several times."""
 
 
@@ -31,7 +31,7 @@ def shell(moto_url: str) -> Shell:
     """A table with an archive that is not exact, which does not matter here."""
     aws = Aws(moto_url)
     table = Table.create(aws, "full")
-    table.put_many([{"id": {"S": f"row-{n}"}, "x": {"S": "x" * 200}} for n in range(ROWS)])
+    table.put_many([{"id": {"S": f"row-{n}"}, "x": {"S": "x" * 1000}} for n in range(ROWS)])
     shell = Shell(aws, f"s3://{aws.bucket()}")
     shell.done("backfill", "full", "--without-stream")
     return shell
