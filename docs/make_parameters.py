@@ -28,6 +28,8 @@ POLICIES = {
     "BackfillMachinePolicy": "Role of the state machine of a distributed backfill",
     "RestoreWorkerPolicy": "Role of the workers of a distributed restore",
     "RestoreMachinePolicy": "Role of the state machine of a distributed restore",
+    "VerifyWorkerPolicy": "Role of the workers of a distributed verification",
+    "VerifyMachinePolicy": "Role of the state machine of a distributed verification",
     "EnrollerPolicy": "Role of the enroller, with `EnrolPattern` or `EnrolTag` (output"
     " `EnrollerPolicyArn`)",
     "DrillerPolicy": "Role of the driller, with `DrillSchedule` (output `DrillerPolicyArn`)",

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Timer
 from typing import Any
 
@@ -22,7 +23,8 @@ from stream_backup.distributed.limits import WorkTime
 from stream_backup.distributed.records import DistributedJob
 from stream_backup.distributed.restore import RestoreTask
 from stream_backup.distributed.task import JobTask
-from stream_backup.distributed.work_bucket import WorkBucket
+from stream_backup.distributed.verify import VerifyTask
+from stream_backup.distributed.work_bucket import WorkBucket, open_work_bucket
 from stream_backup.distributed.worker import collect, do_slice
 from stream_backup.errors import UsageError
 from stream_backup.settings import ARCHIVE, WORK_BUCKET
@@ -39,9 +41,10 @@ LAST = 15.0
 
 logger = Logger(service="stream-backup", stream=sys.stderr)
 
-TASKS: Mapping[str, Callable[[Connection, DistributedJob], JobTask]] = {
-    "backfill": BackfillTask,
-    "restore": RestoreTask,
+TASKS: Mapping[str, Callable[[Connection, DistributedJob, WorkBucket], JobTask]] = {
+    "backfill": lambda connection, job, _: BackfillTask(connection, job),
+    "restore": lambda connection, job, _: RestoreTask(connection, job),
+    "verify": VerifyTask,
 }
 """Every task by its name."""
 
@@ -55,9 +58,9 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     seconds = context.get_remaining_time_in_millis() / 1000
     with working_time(seconds) as (attempts, time):
         connection = Connection(None, None, os.environ[ARCHIVE], attempts=attempts)
-        bucket = WorkBucket(connection.session.client("s3"), os.environ[WORK_BUCKET])
+        bucket = open_work_bucket(connection.session, os.environ[WORK_BUCKET])
         job = bucket.job(event["job"])
-        task, number = TASKS[job.task](connection, job), event["round"]
+        task, number = TASKS[job.task](connection, job, bucket), event["round"]
         if event["step"] == "collect":
             found = collect(bucket, job, task, number, _cause(event))
             logger.info(f"Round {number} ended: {found['state']}.", job=job.name)
@@ -67,7 +70,8 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     logger.info(
         f"Slice {event['slice']['name']} is {'done' if done else 'not done'}.", job=job.name
     )
-    return {"done": done} | report.record()
+    # What a state returns must fit into 256 KiB, and the work bucket has the report.
+    return {"done": done} | replace(report, kept=()).record()
 
 
 @contextmanager

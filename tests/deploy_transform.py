@@ -55,6 +55,7 @@ def transformed(path: Path) -> Any:
         "Driller",
         "BackfillWorker",
         "RestoreWorker",
+        "VerifyWorker",
         "Enroller",
     ):
         # As `sam package` would write it.

@@ -3,6 +3,7 @@ worker is the function's own handler, and the state machine is the template's (s
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
@@ -51,17 +52,24 @@ class Shelf:
         self.objects: dict[str, bytes] = {}
         self.ask: Callable[[str, str], None] = lambda *_: None
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:  # noqa: N803
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, IfNoneMatch: str = "") -> None:  # noqa: N803
         assert Bucket == WORK
         self.ask("s3:PutObject", f"arn:aws:s3:::{Bucket}/{Key}")
+        assert IfNoneMatch in ("", "*")
+        if IfNoneMatch and Key in self.objects:
+            raise ClientError({"Error": {"Code": "PreconditionFailed", "Message": Key}}, "Put")
         self.objects[Key] = Body
 
-    def get_object(self, *, Bucket: str, Key: str) -> Any:  # noqa: N803
+    def get_object(self, *, Bucket: str, Key: str, Range: str = "bytes=0-") -> Any:  # noqa: N803
         assert Bucket == WORK
         self.ask("s3:GetObject", f"arn:aws:s3:::{Bucket}/{Key}")
         if Key not in self.objects:
             raise ClientError({"Error": {"Code": "NoSuchKey", "Message": Key}}, "GetObject")
-        return {"Body": io.BytesIO(self.objects[Key])}
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", Range)
+        assert found, Range
+        first, last = int(found[1]), int(found[2] or len(self.objects[Key]))
+        assert first <= last, "S3 answers with the whole object"
+        return {"Body": io.BytesIO(self.objects[Key][first : last + 1])}
 
     def get_paginator(self, operation: str) -> Any:
         assert operation == "list_objects_v2"

@@ -26,6 +26,7 @@ POLICIES = (
 DISTRIBUTED = (
     *("BackfillWorkerPolicy", "BackfillMachinePolicy"),
     *("RestoreWorkerPolicy", "RestoreMachinePolicy", "DistributorPolicy"),
+    *("VerifyWorkerPolicy", "VerifyMachinePolicy"),
 )
 """The policies of distributed runs."""
 
@@ -63,6 +64,7 @@ class Rendered:
             "Function": stack,
             "BackfillWorker": f"{stack}-backfill",
             "RestoreWorker": f"{stack}-restore",
+            "VerifyWorker": f"{stack}-verify",
         }
         for bucket in ("ArchiveBucket", "FailuresBucket", "WorkBucket"):
             self.values[bucket] = f"{stack[:33].lower()}-{bucket.lower()}-a1b2c3d4e5f6"[:63]

@@ -25,10 +25,13 @@ from stream_backup.aws.connection import Connection
 from stream_backup.aws.dynamodb import DynamoDB
 from stream_backup.core.key import KeySchema
 from stream_backup.core.slice import NameSlice, ScanSlice, slice_of
+from stream_backup.distributed.row_objects import RowsWriter, read_rows
+from stream_backup.distributed.work_bucket import WorkBucket
 from stream_backup.verify.compare import Suspect
 from stream_backup.verify.findings import Findings
 from stream_backup.verify.looks import Looked
-from stream_backup.verify.rows import RowFiles, Rows
+from stream_backup.verify.packed import PackedRows
+from stream_backup.verify.rows import Rows
 from stream_backup.verify.shares import (
     CompareJob,
     ScanRowsJob,
@@ -79,6 +82,11 @@ class Hands:
     @property
     def dynamodb(self) -> DynamoDB:
         return self.connection.dynamodb
+
+    @property
+    def work_bucket(self) -> WorkBucket:
+        """Any bucket is one: that of the archive, beside the objects of the table."""
+        return WorkBucket(self.connection.s3, self.connection.store.bucket)
 
     @property
     def crew(self) -> Workers:
@@ -177,19 +185,19 @@ class Hands:
         parts: Sequence[NameSlice],
         heard: Callable[[Looked | SliceCompared | int], None],
     ) -> int:
-        folders: list[Path] = []
+        bucket, kept, calls = self.work_bucket, list[Any](), 0
         for scan in scans:
             record, done = through_json(scan.record()), False
             while not done:
-                folders.append(self.folder / f"call-{len(folders)}")
-                record = through_json(_scan_worker(self, record, folders[-1]))
+                calls += 1
+                record, more = through_json(_scan_worker(self, record, bucket))
+                kept += more
                 done = slice_of(record).done
-        calls = len(folders)
         for part in parts:
             record, done = through_json(part.record()), False
             while not done:
                 calls += 1
-                work = self, through_json(order.record()), record, folders, heard
+                work = self, through_json(order.record()), record, bucket, kept, heard
                 found = _compare_worker(*work)
                 heard(found)
                 record = through_json(found.record())["slice"]
@@ -213,21 +221,28 @@ def _restore_worker(hands: Hands, order: Any, record: Any) -> Any:
     return found.record()
 
 
-def _scan_worker(hands: Hands, record: Any, folder: Path) -> Any:
+def _scan_worker(hands: Hands, record: Any, bucket: WorkBucket) -> Any:
     part = slice_of(record)
     assert isinstance(part, ScanSlice)
-    with closing(Rows(folder)) as rows:
-        work = hands.schema, ReadBudget(None), Event(), rows, _nothing
-        (found,) = scan_slices([part], hands.dynamodb, hands.table, *work, over=at_once)
-    return found.record()
+    rows = RowsWriter(bucket, "sliced")
+    work = hands.schema, ReadBudget(None), Event(), rows, _nothing
+    (found,) = scan_slices([part], hands.dynamodb, hands.table, *work, over=at_once)
+    rows.flush()
+    return found.record(), [each.record() for each in rows.kept]
 
 
 def _compare_worker(
-    hands: Hands, order: Any, record: Any, folders: Sequence[Path], heard: Callable[[Looked], None]
+    hands: Hands,
+    order: Any,
+    record: Any,
+    bucket: WorkBucket,
+    kept: Sequence[Any],
+    heard: Callable[[Looked], None],
 ) -> SliceCompared:
     part = slice_of(record)
     assert isinstance(part, NameSlice)
-    rows, work = RowFiles(folders), (hands.dynamodb, hands.archive)
+    rows = read_rows(bucket, [PackedRows.of(each) for each in kept], part)
+    work = hands.dynamodb, hands.archive
     (found,) = compare_slices(
         VerifyOrder.of(order), [part], *work, rows, Event(), heard, over=at_once
     )

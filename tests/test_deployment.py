@@ -315,7 +315,16 @@ def test_the_watcher_records_how_far_streams_are_read(
 
 
 @pytest.mark.parametrize(
-    "function", ["Function", "Watcher", "Driller", "BackfillWorker", "RestoreWorker", "Enroller"]
+    "function",
+    [
+        "Function",
+        "Watcher",
+        "Driller",
+        "BackfillWorker",
+        "RestoreWorker",
+        "VerifyWorker",
+        "Enroller",
+    ],
 )
 def test_a_package_needs_nothing_else(built: Path, function: str) -> None:
     """Unpacked alone, a package contains everything that its function imports: an interpreter that
@@ -327,6 +336,7 @@ def test_a_package_needs_nothing_else(built: Path, function: str) -> None:
         "Driller": "stream_backup.driller",
         "BackfillWorker": "stream_backup.worker",
         "RestoreWorker": "stream_backup.worker",
+        "VerifyWorker": "stream_backup.worker",
         "Enroller": "stream_backup.enroller",
     }[function]
     script = f"""
@@ -347,7 +357,8 @@ print(*sys.path)
 
 
 @pytest.mark.parametrize(
-    "function", ["Watcher", "Driller", "BackfillWorker", "RestoreWorker", "Enroller"]
+    "function",
+    ["Watcher", "Driller", "BackfillWorker", "RestoreWorker", "VerifyWorker", "Enroller"],
 )
 def test_a_package_with_boto3_is_small(built: Path, function: str) -> None:
     """With boto3 a package stays far below the 250 MB that Lambda allows."""

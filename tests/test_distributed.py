@@ -17,6 +17,15 @@ from tests.stack import Deployed
 ROWS = 300
 
 
+FEW = """
+from stream_backup.distributed import verify
+from stream_backup.worker import handler
+
+verify.FEWEST_SLICES = 2
+"""
+"""A worker with few slices, each of which is a process of the emulator."""
+
+
 def versions(archive: Archive) -> list[tuple[str, tuple[str, ...]]]:
     """Returns the name of every item and the contents of its versions."""
     return [
@@ -87,3 +96,27 @@ def test_what_a_stack_cannot_do_is_said(aws: Aws) -> None:
     able.run(*words, *other).refused(2, "use the archive s3://", "Leave out --archive")
     absent = Shell(aws, f"s3://{aws.bucket()}", {"STREAM_BACKUP_STACK": "absent"})
     absent.run(*words).refused(2, "There is no stack 'absent'", "DistributedWorkers")
+
+
+@pytest.mark.once
+@pytest.mark.server
+def test_a_distributed_verification_equals_a_local_one(aws: Aws) -> None:
+    """The packaged workers of the stack go through both stages, read ranges of each other's
+    objects, and this machine compares again what they have left open: the report and the exit code
+    are those of a local verification."""
+    fleet = Fleet.make(aws, "verify", unlucky=FEW)
+    shell, table = fleet.deployed.shell, table_of(aws, 40)
+    shell.done("backfill", table.name, "--without-stream")
+    table.put_many([{"id": {"S": f"row-{number}"}, "n": {"N": "2"}} for number in (1, 99)])
+    table.delete({"id": {"S": "row-2"}})
+    words = ("verify", table.name, "--json")
+    expected = shell.run(*words)
+    started = shell.done(*words, "--distributed", "--segments", "2", "--detach")
+    assert f"stream-backup verify {table.name} --attach" in started.err
+    said = shell.run(*words, "--attach")
+    assert said.code == expected.code == 5
+    found, local = ({**each.json, "requests": None} for each in (said, expected))
+    assert found == local
+    assert (found["equal"], found["differs"], found["missing"], found["extra"]) == (38, 1, 1, 1)
+    stages = {len(each["kept"]) for each in fleet.reports() if "segment" in each["slice"]}
+    assert stages == {1}, "each segment has put its rows into one object"

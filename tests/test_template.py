@@ -28,7 +28,7 @@ from tests.servers import REGION
 
 TEMPLATE = sam.template()
 PARAMETERS = sam.parameters(TEMPLATE)
-MACHINES = ("BackfillMachine", "RestoreMachine")
+MACHINES = ("BackfillMachine", "RestoreMachine", "VerifyMachine")
 RESOURCES = TEMPLATE["Resources"]
 ARCHIVE_BUCKET = RESOURCES["ArchiveBucket"]["Properties"]
 
@@ -117,7 +117,7 @@ def test_no_action_is_a_wildcard() -> None:
         "lambda:ListEventSourceMappings",
         "lambda:CreateEventSourceMapping",
     )
-    denials = ("NoOtherRecords", "OnlyThisArchive", "OnlyTheseFailures", "OnlyThisWork")
+    denials = ("NoOtherRecords", "NoRows", "OnlyThisArchive", "OnlyTheseFailures", "OnlyThisWork")
     for policy in (*POLICIES, *DISTRIBUTED):
         for statement in statements(policy):
             if statement["Sid"] in denials:
@@ -760,27 +760,28 @@ def test_the_work_bucket_is_private_and_ages_out() -> None:
 def test_nothing_is_made_for_distributed_runs_by_default() -> None:
     """Every resource and output of distributed runs is made only with DistributedWorkers, which is
     0 by default."""
-    parts = ("Work", "Backfill", "RestoreW", "RestoreM", "Distribut")
+    parts = ("Work", "Backfill", "RestoreW", "RestoreM", "VerifyW", "VerifyM", "Distribut")
     found = [name for name in RESOURCES if name.startswith(parts) and name != "BackfillPolicy"]
-    assert len(found) == 17
+    assert len(found) == 24
     assert all(RESOURCES[name]["Condition"] == "HasWorkers" for name in found)
     outputs = TEMPLATE["Outputs"]
     named = [name for name in outputs if name.startswith(parts) and name != "BackfillPolicyArn"]
-    assert len(named) == 7
+    assert len(named) == 9
     assert all(outputs[name]["Condition"] == "HasWorkers" for name in named)
     assert not Rendered().holds({"Condition": "HasWorkers"})
     assert Rendered(DistributedWorkers="1").holds({"Condition": "HasWorkers"})
 
 
-def test_both_machines_run_the_same_rounds() -> None:
-    """The state machine of a restore is that of a backfill, with another worker."""
-    one, other = (json.dumps(RESOURCES[name]["Properties"]) for name in MACHINES)
-    for old, new in (("Backfill", "Restore"), ("backfill", "restore")):
-        one = one.replace(old, new)
-    assert one == other
+def test_every_machine_runs_the_same_rounds() -> None:
+    """The state machine of each other task is that of a backfill, with another worker."""
+    first, *others = (json.dumps(RESOURCES[name]["Properties"]) for name in MACHINES)
+    names = {"restore": "restore", "verify": "verification"}
+    for (task, noun), other in zip(names.items(), others, strict=True):
+        found = first.replace("A distributed backfill", f"A distributed {noun}")
+        assert found.replace("Backfill", task.title()).replace("backfill", task) == other
 
 
-@pytest.mark.parametrize("task", ["Backfill", "Restore"])
+@pytest.mark.parametrize("task", ["Backfill", "Restore", "Verify"])
 def test_a_worker_outlives_no_state(task: str) -> None:
     """A worker ends by itself before Lambda ends it, and Lambda before its state times out. What
     Step Functions repeats are errors that may pass; those of this project that would come again are

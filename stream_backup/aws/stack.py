@@ -15,7 +15,11 @@ NAME = "stream-backup"
 
 _REQUIRED = ("ArchiveUrl", "FunctionName", "FunctionArn")
 
-_MACHINES = {"backfill": "BackfillMachineArn", "restore": "RestoreMachineArn"}
+_MACHINES = {
+    "backfill": "BackfillMachineArn",
+    "restore": "RestoreMachineArn",
+    "verify": "VerifyMachineArn",
+}
 """Tasks, with the outputs that name their state machines."""
 
 _SETTINGS = {

@@ -9,7 +9,7 @@ import click
 from stream_backup.cli.console import bar, say
 from stream_backup.cli.questions import confirm, is_answered
 from stream_backup.distributed.machine import Execution
-from stream_backup.distributed.records import JobEnd
+from stream_backup.distributed.records import JobEnd, again
 from stream_backup.distributed.run import DistributedRun
 from stream_backup.errors import UsageError
 
@@ -48,7 +48,7 @@ def distribution(command: Command) -> Command:
 
 def report_start(run: DistributedRun, execution: Execution) -> dict[str, Any]:
     """Says that a run was started, and returns what is to be reported as a JSON object."""
-    say(f"The distributed {run.task} of {run.table} was started. {_attach(run)}")
+    say(f"The distributed {run.what} was started. {to_attach(run)}")
     return {"table": run.table, "execution": execution.arn}
 
 
@@ -59,13 +59,14 @@ def follow(run: DistributedRun, execution: Execution) -> JobEnd:
         with bar(run.task, "slices") as progress:
             return run.follow(execution, progress)
     except KeyboardInterrupt as interrupt:
-        hint = f"The run goes on without this command. {_attach(run)}"
+        hint = f"The run goes on without this command. {to_attach(run)}"
         if is_answered() and confirm("Stop the distributed run? It goes on otherwise."):
             run.stop(execution)
-            hint = "The run was stopped. Run the same command again: only what is left is done."
+            hint = f"The run was stopped. {again(run.task)}"
         interrupt.hint = hint  # type: ignore[attr-defined]
         raise
 
 
-def _attach(run: DistributedRun) -> str:
+def to_attach(run: DistributedRun) -> str:
+    """Returns how to return to a run."""
     return f"To return to it, run: stream-backup {run.task} {run.table} --attach"

@@ -11,7 +11,9 @@ from stream_backup.aws.connection import Connection
 from stream_backup.aws.several import Deliver
 from stream_backup.aws.table import require
 from stream_backup.capture.known import unknown
+from stream_backup.cli import distributed_verify
 from stream_backup.cli.console import Terminal, keep, say
+from stream_backup.cli.distribution import distribution
 from stream_backup.cli.input import parse_when
 from stream_backup.cli.options import Chosen, as_json, connected, read_capacity, table_or_match
 from stream_backup.cli.questions import confirm, is_answered
@@ -35,7 +37,9 @@ from stream_backup.workers.crew import default_workers
     type=click.IntRange(1, 256),
     help=f"Segments to scan at once.  [default: {SEGMENTS} a worker]",
 )
-@workers_option("Processes to compare with. A repair is done by one.")
+@workers_option(
+    "Processes to compare with; with --distributed, functions of the stack. One does a repair."
+)
 @read_capacity
 @click.option(
     "--repair",
@@ -50,6 +54,7 @@ from stream_backup.workers.crew import default_workers
     "exact.",
 )
 @click.option("--yes", is_flag=True, help="With --repair: do not ask before writing.")
+@distribution
 @as_json
 @connected
 def verify(
@@ -63,6 +68,9 @@ def verify(
     *,
     repair: bool,
     yes: bool,
+    distributed: bool,
+    detach: bool,
+    attach: bool,
     as_json: bool,
 ) -> None:
     """Compares the live table with what the archive says it is now. It only reads, unless --repair
@@ -82,6 +90,10 @@ def verify(
     exact, and asks if it runs in a terminal. The exit code is 3 when some rows could not be
     written; run it again.
 
+    With --distributed, workers of the stack scan the table and list the archive. This command then
+    compares again what differs, because it must wait for changes on their way; after --detach,
+    --attach does that. A run that was stopped is not resumed: the next one begins again.
+
     With --match, the tables are compared one after another, and the options hold for each of them.
     Tables that somebody disabled and tables that a restore made are skipped; a table that was never
     enabled counts as failed.
@@ -90,6 +102,7 @@ def verify(
       stream-backup verify orders
       stream-backup verify orders --read-share 0.1 --json
       stream-backup verify orders --repair
+      stream-backup verify orders --distributed
       stream-backup verify --match 'prod-*'
     """
     if not repair and (lost_since or yes):
@@ -99,7 +112,24 @@ def verify(
             "--workers has no meaning with --repair: a repair is done by one process.",
             "Leave it out.",
         )
-    options = VerifyOptions(segments, workers, read_share, read_units, lost_since, repair, yes)
+    if repair and (distributed or attach):
+        option = "--distributed" if distributed else "--attach"
+        raise UsageError(
+            f"{option} has no meaning with --repair: a repair is done by one process.",
+            "Leave it out.",
+        )
+    options = VerifyOptions(
+        segments,
+        workers,
+        read_share,
+        read_units,
+        lost_since,
+        repair,
+        yes,
+        distributed,
+        detach,
+        attach,
+    )
 
     def work(table: str, deliver: Deliver) -> None:
         _verify(connection, table, options, deliver if as_json else None)
@@ -117,6 +147,9 @@ class VerifyOptions(NamedTuple):
     lost_since: str | None
     repair: bool
     yes: bool
+    distributed: bool
+    detach: bool
+    attach: bool
 
 
 def _verify(
@@ -132,7 +165,8 @@ def _verify(
     if units is None:
         units = units_of(live, options.read_share)
     rows = int(live.description.get("ItemCount") or 0)
-    number = options.workers or (1 if options.repair else default_workers(rows))
+    one = options.repair or options.distributed or options.attach
+    number = 1 if one else options.workers or default_workers(rows)
     verification = Verification(
         connection,
         archive,
@@ -143,6 +177,13 @@ def _verify(
         Terminal(),
         workers_of(number, connection, table, schema, hint="Run the same command again."),
     )
+    if options.attach:
+        distributed_verify.follow_last(verification, deliver)
+        return
+    if options.distributed:
+        given = options.segments, options.workers, units, deliver
+        distributed_verify.distribute(verification, *given, detach=options.detach)
+        return
     if options.repair:
         known = _moment(options.lost_since, connection.clock()) if options.lost_since else NEVER
         done = keep(

@@ -20,6 +20,7 @@ from stream_backup.core.rounds import MOST_SLICES
 from stream_backup.core.slice import ScanSlice, Slice
 from stream_backup.distributed.limits import Limits
 from stream_backup.distributed.records import DistributedJob, JobFailure, Report
+from stream_backup.distributed.task import LaterStage
 from stream_backup.errors import IncompleteError
 
 ROWS_A_SLICE = 100_000
@@ -84,6 +85,11 @@ class BackfillTask:
         reached = piece.reached(now.next) if now else piece
         advanced, pending = now != kept, found.checkpoint()
         return Report(reached, {}, advanced=advanced, pending=pending, failures=_why(found))
+
+    @property
+    def later(self) -> Sequence[LaterStage]:
+        """None: there is one stage."""
+        return ()
 
     def record(self, left: Sequence[Slice]) -> None:
         """Does nothing: each worker has recorded its segment."""

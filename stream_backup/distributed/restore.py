@@ -23,6 +23,7 @@ from stream_backup.core.slice import NameSlice, Slice
 from stream_backup.distributed.limits import Limits
 from stream_backup.distributed.records import DistributedJob, JobFailure, Report, add
 from stream_backup.distributed.run import DistributedRun
+from stream_backup.distributed.task import LaterStage
 from stream_backup.distributed.worker import left_of
 from stream_backup.errors import ArchiveError, IncompleteError
 
@@ -115,6 +116,11 @@ class RestoreTask:
         asked = {kind: archive.store.requests[kind] - before.get(kind, 0) for kind in REQUESTS}
         whole = add([counts, asked])
         return Report(at, whole, advanced=at != piece, pending=pending, failures=failures)
+
+    @property
+    def later(self) -> Sequence[LaterStage]:
+        """None: there is one stage."""
+        return ()
 
     def record(self, left: Sequence[Slice]) -> None:
         """Records in the tags of the table what is done."""

@@ -19,8 +19,8 @@ from stream_backup.distributed.machine import (
     MapProgress,
     name_of,
 )
-from stream_backup.distributed.records import DistributedJob, JobEnd, TaskName
-from stream_backup.distributed.work_bucket import WorkBucket
+from stream_backup.distributed.records import DistributedJob, JobEnd, TaskName, again, noun_of
+from stream_backup.distributed.work_bucket import WorkBucket, open_work_bucket
 from stream_backup.distributed.worker import start_of
 from stream_backup.errors import IncompleteError, UsageError
 from stream_backup.progress import Task
@@ -49,9 +49,10 @@ class DistributedRun:
         workers: int | None = None,
         read_units: float | None = None,
         write_units: float | None = None,
+        stages: int = 1,
     ) -> Execution:
-        """Starts the execution that does these slices of the run of this name. Raises UsageError
-        when one of the table is under way."""
+        """Starts the execution that does these slices of the run of this name: those of the first
+        of so many stages. Raises UsageError when one of the table is under way."""
         self.require_none()
         start = name_of(self.table, run)
         name = f"{start}{sum(1 for _ in self.machine.executions(start))}"
@@ -65,6 +66,7 @@ class DistributedRun:
             read_units=None if read_units is None else float(read_units),
             write_units=None if write_units is None else float(write_units),
             settings=settings,
+            stages=stages,
         )
         self.bucket.write_job(job)
         given = start_of(self.bucket, job, 0, slices)
@@ -84,12 +86,20 @@ class DistributedRun:
         start = name_of(self.table)
         found = next(self.machine.executions(start, RUNNING), None)
         if found := found or next(self.machine.executions(start), None):
+            self._require_kept(found)
             return found
         raise UsageError(
-            f"No distributed {self.task} of {self.table} was started with this stack in the last 90"
-            " days.",
+            f"No distributed {self.what} was started with this stack in the last 90 days.",
             f"To start one, run: stream-backup {self.task} {self.table} --distributed",
         )
+
+    def _require_kept(self, execution: Execution) -> None:
+        if not self.bucket.has_list(execution.job, 0):
+            raise UsageError(
+                f"The results of the last distributed {self.what} were removed from the work bucket"
+                f" {self.bucket.bucket}, which keeps them for some days (WorkDays).",
+                f"To start another one, run: stream-backup {self.task} {self.table} --distributed",
+            )
 
     def newest(self, run: str) -> str | None:
         """Returns the job that was started last for the run of this name, unless it has done all of
@@ -102,23 +112,24 @@ class DistributedRun:
 
     def follow(self, execution: Execution, progress: Task) -> JobEnd:
         """Waits until an execution has ended, and returns how. Raises what ended it."""
-        job, before = self.bucket.job(execution.job), MapProgress("", 0, 0)
+        shown = _Shown(self.bucket, self.bucket.job(execution.job), progress)
         while (found := self.machine.describe(execution)).status == RUNNING:
             if now := self.machine.progress(execution):
-                before = _advance(job, before, now, progress)
+                shown.advance(now)
             Event().wait(POLL)
         end = self.bucket.end(execution.job)
         if found.status == SUCCEEDED and end:
             return end
         if found.status == ABORTED:
             raise IncompleteError(
-                f"The distributed {self.task} of {self.table} was stopped.", self._again
+                f"The distributed {self.what} was stopped.",
+                self._again,
             )
         if end and end.failure:
             raise end.failure.error()
         reason = " ".join(f"{found.error} {found.cause}".split())
         raise IncompleteError(
-            f"The distributed {self.task} of {self.table} ended: {found.status} {reason[:500]}.",
+            f"The distributed {self.what} ended: {found.status} {reason[:500]}.",
             self._again,
         )
 
@@ -128,12 +139,17 @@ class DistributedRun:
         self.machine.stop(execution)
 
     @property
+    def what(self) -> str:
+        """What the runs do and of which table, for a sentence."""
+        return f"{noun_of(self.task)} of {self.table}"
+
+    @property
     def _again(self) -> str:
-        return "Nothing was lost. Run the same command again: only what is left is done again."
+        return f"Nothing was lost. {again(self.task)}"
 
     def _under_way(self) -> UsageError:
         return UsageError(
-            f"A distributed {self.task} of {self.table} is under way.",
+            f"A distributed {self.what} is under way.",
             f"To return to it, run: stream-backup {self.task} {self.table} --attach",
         )
 
@@ -141,24 +157,24 @@ class DistributedRun:
 def runs_of(connection: Connection, task: TaskName, table: str) -> DistributedRun:
     """Returns the distributed runs of a table that the stack can do. Raises UsageError when it
     cannot, or when the archive is not the stack's."""
-    stack = connection.stack
+    stack, noun = connection.stack, noun_of(task)
     if stack is None:
         raise UsageError(
-            f"There is no stack {connection.stack_name!r}, which a distributed {task} needs.",
+            f"There is no stack {connection.stack_name!r}, which a distributed {noun} needs.",
             "Deploy the template with DistributedWorkers, or pass the name of the deployed stack:"
             " --stack NAME",
         )
     found = stack.distributed
     if found is None or task not in found.machines:
         raise UsageError(
-            f"Stack {stack.name!r} has no workers for a distributed {task}.",
+            f"Stack {stack.name!r} has no workers for a distributed {noun}.",
             "Deploy it with: sam build && sam deploy --parameter-overrides DistributedWorkers=100."
-            f" Or run the {task} on this machine, without --distributed.",
+            f" Or run the {noun} on this machine, without --distributed.",
         )
     _require_archive(connection, stack)
     session = connection.session
     machine = Machine(session.client("stepfunctions"), found.machines[task])
-    bucket = WorkBucket(session.client("s3"), found.bucket)
+    bucket = open_work_bucket(session, found.bucket)
     return DistributedRun(machine, bucket, task, table, found.workers)
 
 
@@ -171,11 +187,28 @@ def _require_archive(connection: Connection, stack: Stack) -> None:
         )
 
 
-def _advance(
-    job: DistributedJob, before: MapProgress, now: MapProgress, progress: Task
-) -> MapProgress:
-    """Reports the slices that have ended since `before`."""
-    ended = now.ended - (before.ended if now.round == before.round else 0)
-    left = now.slices - now.ended
-    progress.advance(max(0, ended), min(0.99, max(0.0, 1 - left / max(1, job.slices))))
-    return now
+class _Shown:
+    """What the progress bar shows of a job: the slices that have ended, and the share of all stages
+    that this is, as if each of them took as long as the others."""
+
+    def __init__(self, bucket: WorkBucket, job: DistributedJob, progress: Task) -> None:
+        self._bucket, self._job, self._progress = bucket, job, progress
+        self._before = MapProgress("", 0, 0)
+        self._stage, self._slices = 0, job.slices
+
+    def advance(self, now: MapProgress) -> None:
+        """Reports the slices that have ended since the last call."""
+        before = self._before
+        if now.round != before.round:
+            self._find_stage()
+        ended = now.ended - (before.ended if now.round == before.round else 0)
+        done = min(1.0, max(0.0, 1 - (now.slices - now.ended) / max(1, self._slices)))
+        self._progress.advance(max(0, ended), min(0.99, (self._stage + done) / self._job.stages))
+        self._before = now
+
+    def _find_stage(self) -> None:
+        while self._stage + 1 < self._job.stages:
+            found = self._bucket.stage(self._job.name, self._stage + 1)
+            if found is None:
+                return
+            self._stage, self._slices = self._stage + 1, found.slices

@@ -12,6 +12,7 @@ from threading import Event
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.pool import RequestPool
 from stream_backup.archive.slices import SLICES, HashFraction
+from stream_backup.archive.status import Status
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.scan import ScanFraction
@@ -99,9 +100,7 @@ class Verification:
                 rows = task.done
             state = state_of(self.connection, self.archive.table)
             known(state)
-            status, findings = state.status, Findings()
-            floor = status.floor_now
-            order = VerifyOrder(floor, status.lateness_now, status.lateness_before(floor))
+            findings, order = Findings(), order_of(state.status)
             jobs = [
                 CompareJob(order, parts, folders)
                 for parts in deal(cut_names(len(SLICES)), workers.number)
@@ -139,19 +138,30 @@ class Verification:
             raise
         return spools
 
+    def end(
+        self,
+        findings: Findings,
+        left: list[SuspectSpool],
+        rows: int,
+        state: State,
+        requests: Mapping[str, int],
+    ) -> Verified:
+        """Compares again what others, who made these `requests`, have left open of so many rows,
+        and adds it to what they have found. Closes the spools."""
+        before = dict(self.connection.store.requests)
+        with RequestPool() as pool:
+            looks = self._looks(pool, findings, order_of(state.status))
+            self._settle(looks, left, rows, grace(state))
+        made = self._requests(before)
+        return Verified(findings, state, {kind: made[kind] + requests[kind] for kind in made})
+
     def compare(
         self, rows: Rows, state: State, epoch: Epoch | None = None, wrong: WrongRows | None = None
     ) -> Verified:
         """Compares every row with the archive, by the floor of the epoch that holds the present
         unless another is given. Keeps in `wrong` what is to be repaired."""
         findings, before = Findings(), dict(self.connection.store.requests)
-        status = state.status
-        floor = epoch.floor if epoch else status.floor_now
-        order = VerifyOrder(
-            floor,
-            status.lateness_in(epoch) if epoch else status.lateness_now,
-            status.lateness_before(floor),
-        )
+        order = order_of(state.status, epoch)
         with RequestPool() as pool:
             looks = self._looks(pool, findings, order, wrong)
             fraction = HashFraction(len(SLICES))
@@ -208,6 +218,14 @@ class Verification:
             Rounds(looks).settle(
                 left, rows, patience, lambda: task.advance(1, (task.done + 1) / total)
             )
+
+
+def order_of(status: Status, epoch: Epoch | None = None) -> VerifyOrder:
+    """Returns what workers must know to compare a table with its archive, by the epoch that holds
+    the present unless another is given."""
+    floor = epoch.floor if epoch else status.floor_now
+    lateness = status.lateness_in(epoch) if epoch else status.lateness_now
+    return VerifyOrder(floor, lateness, status.lateness_before(floor))
 
 
 def grace(state: State) -> float:

@@ -63,6 +63,13 @@ class SomeRows(Protocol):
         """Yields the rows in a slice that are not done, in order of name."""
 
 
+class RowSink(Protocol):
+    """Where scanned rows are put: `Rows`, or something like it."""
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Adds rows, in any order. Thread-safe where segments are scanned at once."""
+
+
 class SliceCompared(NamedTuple):
     """What was found in one slice: the slice as it is to be continued, and the findings, which are
     those of this call. What is left open is not among them; it was reported."""
@@ -88,7 +95,7 @@ def scan_slices(
     schema: KeySchema,
     budget: ReadBudget,
     stop: Event,
-    rows: Rows,
+    rows: RowSink,
     read: Callable[[int], None],
     over: Callable[[], bool] = never,
 ) -> list[ScanSlice]:
