@@ -30,6 +30,8 @@ POLICIES = {
     "RestoreMachinePolicy": "Role of the state machine of a distributed restore",
     "VerifyWorkerPolicy": "Role of the workers of a distributed verification",
     "VerifyMachinePolicy": "Role of the state machine of a distributed verification",
+    "DrillWorkerPolicy": "Role of the workers of a distributed drill",
+    "DrillMachinePolicy": "Role of the state machine of a distributed drill",
     "EnrollerPolicy": "Role of the enroller, with `EnrolPattern` or `EnrolTag` (output"
     " `EnrollerPolicyArn`)",
     "DrillerPolicy": "Role of the driller, with `DrillSchedule` (output `DrillerPolicyArn`)",

@@ -46,6 +46,12 @@ class Rewound:
     already: int = 0
     left: list[tuple[str, str]] = field(default_factory=list)
 
+    def add(self, other: "Rewound") -> None:
+        """Adds what became of other rows."""
+        self.done += other.done
+        self.already += other.already
+        self.left += other.left
+
 
 def rewind(
     dynamodb: DynamoDB,
@@ -112,8 +118,8 @@ def _rewind_one(rows: _Rows, step: Step) -> tuple[Step, Result, str]:
         operation = "delete_item" if body is None else "put_item"
         line = Line(step.key, live, body)
         old = send(rows.dynamodb, rows.receipt, operation, request, line)
-        if (digest(encode(old)) if old else None) != present:
-            return step, Result.OVERWRITTEN, ""
+        if (before := digest(encode(old)) if old else None) != present:
+            return step, Result.ALREADY if before == wanted else Result.OVERWRITTEN, ""
         return step, Result.DONE, ""
     except ClientError as error:
         if error.response["Error"]["Code"] == "ConditionalCheckFailedException":

@@ -19,7 +19,9 @@ from aws_lambda_powertools import Logger
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.patience import PatientAttempts
 from stream_backup.distributed.backfill import BackfillTask
+from stream_backup.distributed.drill import DrillTask
 from stream_backup.distributed.limits import WorkTime
+from stream_backup.distributed.one_drill import OneDrill
 from stream_backup.distributed.records import DistributedJob
 from stream_backup.distributed.restore import RestoreTask
 from stream_backup.distributed.task import JobTask
@@ -45,6 +47,7 @@ TASKS: Mapping[str, Callable[[Connection, DistributedJob, WorkBucket], JobTask]]
     "backfill": lambda connection, job, _: BackfillTask(connection, job),
     "restore": lambda connection, job, _: RestoreTask(connection, job),
     "verify": VerifyTask,
+    "drill": lambda *given: DrillTask(OneDrill.of(*given)),
 }
 """Every task by its name."""
 

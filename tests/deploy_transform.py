@@ -56,6 +56,7 @@ def transformed(path: Path) -> Any:
         "BackfillWorker",
         "RestoreWorker",
         "VerifyWorker",
+        "DrillWorker",
         "Enroller",
     ):
         # As `sam package` would write it.

@@ -105,14 +105,10 @@ class DistributedWorld(DrillWorld):
     """`rows` rows in the table, none of them in the archive. `on_request` is called around every
     request of a worker to DynamoDB and to the archive."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, rows: int = 24) -> None:
-        super().__init__(items=0)
-        for number in range(rows):
-            self.model.write(key(number), {"v": {"S": str(number)}})
-        self.model.tick(60)
-        self.reach()
-        for path in [path for path in self.store.objects if "/meta/runs/" in path]:
-            del self.store.objects[path]
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rows: int = 24, items: int = 0) -> None:
+        super().__init__(items=items)
+        if not items:
+            self._make(rows)
         self.shelf = Shelf()
         self.connection.__dict__["session"] = SimpleNamespace(client=lambda *_, **__: self.shelf)
         self.bucket = WorkBucket(self.shelf, WORK)
@@ -129,6 +125,15 @@ class DistributedWorld(DrillWorld):
         monkeypatch.setattr("backfill.run.time", SimpleNamespace(sleep=self.model.tick))
         monkeypatch.setenv("STREAM_BACKUP_ARCHIVE", "s3://backups")
         monkeypatch.setenv("STREAM_BACKUP_WORK_BUCKET", WORK)
+
+    def _make(self, rows: int) -> None:
+        """Makes rows that are not in the archive, as after the stream was switched on."""
+        for number in range(rows):
+            self.model.write(key(number), {"v": {"S": str(number)}})
+        self.model.tick(60)
+        self.reach()
+        for path in [path for path in self.store.objects if "/meta/runs/" in path]:
+            del self.store.objects[path]
 
     @contextmanager
     def _time(self, _: float) -> Iterator[tuple[PatientAttempts, WorkTime]]:

@@ -27,6 +27,7 @@ DISTRIBUTED = (
     *("BackfillWorkerPolicy", "BackfillMachinePolicy"),
     *("RestoreWorkerPolicy", "RestoreMachinePolicy", "DistributorPolicy"),
     *("VerifyWorkerPolicy", "VerifyMachinePolicy"),
+    *("DrillWorkerPolicy", "DrillMachinePolicy"),
 )
 """The policies of distributed runs."""
 
@@ -65,6 +66,7 @@ class Rendered:
             "BackfillWorker": f"{stack}-backfill",
             "RestoreWorker": f"{stack}-restore",
             "VerifyWorker": f"{stack}-verify",
+            "DrillWorker": f"{stack}-drill",
         }
         for bucket in ("ArchiveBucket", "FailuresBucket", "WorkBucket"):
             self.values[bucket] = f"{stack[:33].lower()}-{bucket.lower()}-a1b2c3d4e5f6"[:63]

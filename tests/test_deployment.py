@@ -323,6 +323,7 @@ def test_the_watcher_records_how_far_streams_are_read(
         "BackfillWorker",
         "RestoreWorker",
         "VerifyWorker",
+        "DrillWorker",
         "Enroller",
     ],
 )
@@ -337,6 +338,7 @@ def test_a_package_needs_nothing_else(built: Path, function: str) -> None:
         "BackfillWorker": "stream_backup.worker",
         "RestoreWorker": "stream_backup.worker",
         "VerifyWorker": "stream_backup.worker",
+        "DrillWorker": "stream_backup.worker",
         "Enroller": "stream_backup.enroller",
     }[function]
     script = f"""
@@ -358,7 +360,10 @@ print(*sys.path)
 
 @pytest.mark.parametrize(
     "function",
-    ["Watcher", "Driller", "BackfillWorker", "RestoreWorker", "VerifyWorker", "Enroller"],
+    [
+        *("Watcher", "Driller", "Enroller"),
+        *("BackfillWorker", "RestoreWorker", "VerifyWorker", "DrillWorker"),
+    ],
 )
 def test_a_package_with_boto3_is_small(built: Path, function: str) -> None:
     """With boto3 a package stays far below the 250 MB that Lambda allows."""

@@ -8,10 +8,13 @@ from uuid import uuid4
 import pytest
 
 from stream_backup.archive.layout import Archive
+from stream_backup.aws.connection import Connection
+from stream_backup.core.drill import DrillRecord
 from tests.cli import SIMPLE, Shell, Table
+from tests.drill_archive import with_history
 from tests.fleet import Fleet
 from tests.journal import SCHEMA
-from tests.servers import Aws
+from tests.servers import Aws, environment
 from tests.stack import Deployed
 
 ROWS = 300
@@ -69,6 +72,26 @@ def test_a_distributed_backfill_equals_a_local_one(aws: Aws) -> None:
     assert len(found) == ROWS
     again = shell.done("backfill", table.name, "--attach", "--json")  # it has ended long ago
     assert again.json == said.json
+
+
+@pytest.mark.once
+@pytest.mark.server
+def test_a_distributed_drill_passes(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packaged workers of the stack go through all six stages, and the last step records the
+    drill and removes the scratch table. The live table stays as it is."""
+    for name, value in environment(aws.url).items():
+        monkeypatch.setenv(name, value)
+    fleet = Fleet.make(aws, "drill", workers=1)
+    stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    table = Table.create(aws, f"t-{uuid4().hex[:6]}", SIMPLE, StreamSpecification=stream)
+    archive = f"s3://{fleet.deployed.archive_bucket}/production"
+    catalog = with_history(Connection(None, None, archive), table)
+    told = fleet.deployed.shell.done("drill", table.name, "--distributed", "--json").json
+    assert (told["result"], told["reason"], told["compared_items"]) == ("passed", "", 16)
+    assert told["rewound_to"] != told["moment"]
+    assert catalog.drills() == [DrillRecord.of(told)]
+    assert not Table(aws, told["scratch"]).exists()
+    assert len(table.rows()) == 8
 
 
 @pytest.mark.once

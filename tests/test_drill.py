@@ -18,30 +18,25 @@ from hypothesis import strategies as st
 import restore.plan
 import stream_backup.archive.slices
 import stream_backup.cli.options
-import stream_backup.drill.compare
+import stream_backup.drill.copy
 import stream_backup.drill.course
 import stream_backup.drill.lifetime
 import stream_backup.drill.lock
 import stream_backup.drill.run
 import stream_backup.drill.scratch
 from restore.new_table import NewTable
-from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.sample import NameWindow, Sample, share, some
 from stream_backup.archive.slices import SLICES
 from stream_backup.aws.connection import Connection
-from stream_backup.aws.table import describe
 from stream_backup.cli.drill import drill as drill_command
 from stream_backup.cli.main import cli
 from stream_backup.core import as_of
 from stream_backup.core.change import Change
-from stream_backup.core.checkpoints import FollowCheckpoint
 from stream_backup.core.drill import DrillRecord
-from stream_backup.core.item import Item, encode
-from stream_backup.core.key import KeySchema, key_hash, key_json
+from stream_backup.core.key import key_hash, key_json
 from stream_backup.core.moment import iso
-from stream_backup.core.records import Run, Stream, TableDescription
+from stream_backup.core.records import TableDescription
 from stream_backup.core.spans import Span
-from stream_backup.core.stamp import Stamp
 from stream_backup.core.time_rule import latest_stamp
 from stream_backup.drill.course import Course
 from stream_backup.drill.moments import another, choose, inner
@@ -64,6 +59,7 @@ from stream_backup.errors import (
     UsageError,
 )
 from tests.cli import Table
+from tests.drill_archive import with_history
 from tests.drill_world import CALLER, DrillWorld, Notes, key
 from tests.fake_dynamodb import refusal
 from tests.model import ARN, NAME
@@ -81,7 +77,7 @@ def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     """No threads, so that the same drill makes the same requests in the same order, and few."""
-    monkeypatch.setattr(stream_backup.drill.compare, "SEGMENTS", 1)
+    monkeypatch.setattr(stream_backup.drill.copy, "SEGMENTS", 1)
     pool = lambda *_, **__: Inline(Random(1))  # noqa: E731
     monkeypatch.setattr(stream_backup.archive.slices, "ThreadPoolExecutor", pool)
     monkeypatch.setattr(stream_backup.drill.course, "RequestPool", pool)
@@ -884,22 +880,8 @@ def test_on_a_server(
         monkeypatch.setenv(name, value)
     stream = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
     table = Table.create(aws, "drilled", StreamSpecification=stream, DeletionProtectionEnabled=True)
-    live = table.client.describe_table(TableName="drilled")["Table"]
     connection = Connection(None, None, f"s3://{aws.bucket()}/here")
-    archive = connection.archive("drilled", KeySchema.of(live))
-    catalog, now, label = Catalog(archive), connection.clock(), live["LatestStreamLabel"]
-    arn, identity = live["LatestStreamArn"], live.get("TableId", "")
-    catalog.write_stream(Stream(label, arn, identity, now - 9000, True, "follow", now - 9000))
-    found = connection.dynamodb.call("describe_table", {"TableName": "drilled"}).data["Table"]
-    catalog.write_description(label, describe(connection.dynamodb, found))
-    catalog.write_run(Run("1", label, now - 9000, now - 8000, now - 7900, True, {}))
-    for number in range(8):
-        row: Item = {"id": {"S": f"row {number}"}, "v": {"S": "new"}}
-        for at, text in ((now - 7000, "old"), (now - 3000 - number, "new")):
-            stamp = Stamp(at, at, at, "modify")
-            archive.put(Change({"id": row["id"]}, stamp, encode({**row, "v": {"S": text}})))
-        table.put(row)
-    catalog.write_follow_checkpoint(label, FollowCheckpoint(now + 60, now, True, False, {}))
+    catalog = with_history(connection, table)
     where = ["--archive", str(connection.location)]
     cli.main(
         ["drill", "drilled", "--at", "now", "--rows", "3", "--seed", "5", "--json", *where],

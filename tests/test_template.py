@@ -28,7 +28,7 @@ from tests.servers import REGION
 
 TEMPLATE = sam.template()
 PARAMETERS = sam.parameters(TEMPLATE)
-MACHINES = ("BackfillMachine", "RestoreMachine", "VerifyMachine")
+MACHINES = ("BackfillMachine", "RestoreMachine", "VerifyMachine", "DrillMachine")
 RESOURCES = TEMPLATE["Resources"]
 ARCHIVE_BUCKET = RESOURCES["ArchiveBucket"]["Properties"]
 
@@ -482,12 +482,22 @@ def test_every_alarm_tells_the_topic() -> None:
         assert alarm["TreatMissingData"] == missing.get(metric, "notBreaching")
 
 
+DISTRIBUTED_DRILLS = ("DrillWorker", "DrillMachine")
+"""How the names of what a distributed drill needs begin: it depends on DistributedWorkers."""
+
+
+def is_scheduled(name: str) -> bool:
+    return "Drill" in name and not name.startswith(DISTRIBUTED_DRILLS)
+
+
 def test_without_a_schedule_nothing_is_created_for_drills() -> None:
     """A stack without DrillSchedule has no resource or output for drills, the same environment of
     the watcher, and the same dashboard. With it, it has all of them."""
-    drills = {name: each for name, each in RESOURCES.items() if "Drill" in name}
+    drills = {name: each for name, each in RESOURCES.items() if is_scheduled(name)}
     assert len(drills) == 6
-    found = drills | {name: each for name, each in TEMPLATE["Outputs"].items() if "Drill" in name}
+    found = drills | {
+        name: each for name, each in TEMPLATE["Outputs"].items() if is_scheduled(name)
+    }
     assert {name: each.get("Condition") for name, each in found.items()} == dict.fromkeys(
         found, "HasDrills"
     )
@@ -497,9 +507,10 @@ def test_without_a_schedule_nothing_is_created_for_drills() -> None:
         assert ("drill" in dashboard(DrillSchedule=schedule)) is bool(schedule)
         watcher = RESOURCES["Watcher"]["Properties"]["Environment"]["Variables"]
         assert ("STREAM_BACKUP_DRILL_TABLES" in rendered.resolve(watcher)) is bool(schedule)
-    # Nothing else refers to them, but for what the watcher may never write.
-    others = {name: each for name, each in RESOURCES.items() if name not in drills}
-    for name in ("Watcher", "Dashboard"):
+    # Nothing else refers to them, but for what the watcher may never write. Whoever starts
+    # distributed runs may start drills.
+    others = {name: each for name, each in RESOURCES.items() if "Drill" not in name}
+    for name in ("Watcher", "Dashboard", "DistributorPolicy"):
         others.pop(name)
     policy = json.dumps(others.pop("WatcherPolicy"))
     assert policy.lower().count("drill") == 1
@@ -775,13 +786,13 @@ def test_nothing_is_made_for_distributed_runs_by_default() -> None:
 def test_every_machine_runs_the_same_rounds() -> None:
     """The state machine of each other task is that of a backfill, with another worker."""
     first, *others = (json.dumps(RESOURCES[name]["Properties"]) for name in MACHINES)
-    names = {"restore": "restore", "verify": "verification"}
+    names = {"restore": "restore", "verify": "verification", "drill": "drill"}
     for (task, noun), other in zip(names.items(), others, strict=True):
         found = first.replace("A distributed backfill", f"A distributed {noun}")
         assert found.replace("Backfill", task.title()).replace("backfill", task) == other
 
 
-@pytest.mark.parametrize("task", ["Backfill", "Restore", "Verify"])
+@pytest.mark.parametrize("task", ["Backfill", "Restore", "Verify", "Drill"])
 def test_a_worker_outlives_no_state(task: str) -> None:
     """A worker ends by itself before Lambda ends it, and Lambda before its state times out. What
     Step Functions repeats are errors that may pass; those of this project that would come again are

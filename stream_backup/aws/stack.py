@@ -19,6 +19,7 @@ _MACHINES = {
     "backfill": "BackfillMachineArn",
     "restore": "RestoreMachineArn",
     "verify": "VerifyMachineArn",
+    "drill": "DrillMachineArn",
 }
 """Tasks, with the outputs that name their state machines."""
 

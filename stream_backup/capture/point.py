@@ -80,6 +80,14 @@ class RestorePoint:
             )
 
 
+def rows_of(point: RestorePoint) -> int:
+    """Returns about how many rows a restore has: as many as the last backfill read, or as the table
+    has."""
+    live = point.state.live
+    now = int(live.description.get("ItemCount") or 0) if live else 0
+    return max([now, *(run.counts.get("read", 0) for run in point.state.status.runs[-1:])])
+
+
 def resolve(
     connection: Connection, state: State, moment: int, progress: Progress, *, incomplete_ok: bool
 ) -> RestorePoint:

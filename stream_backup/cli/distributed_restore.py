@@ -10,11 +10,11 @@ from restore.plan import Tally
 from restore.target import prepare
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.table import require
-from stream_backup.capture.point import RestorePoint
+from stream_backup.capture.point import RestorePoint, rows_of
 from stream_backup.cli.console import data, keep, say
 from stream_backup.cli.distribution import follow, report_start
 from stream_backup.cli.options import ChosenTables
-from stream_backup.cli.restore_options import RestoreOptions, rows_of
+from stream_backup.cli.restore_options import RestoreOptions
 from stream_backup.cli.restore_report import KINDS, RestoreReport, facts_of
 from stream_backup.core.key import KeySchema
 from stream_backup.distributed.machine import Execution

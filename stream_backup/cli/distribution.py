@@ -52,9 +52,12 @@ def report_start(run: DistributedRun, execution: Execution) -> dict[str, Any]:
     return {"table": run.table, "execution": execution.arn}
 
 
-def follow(run: DistributedRun, execution: Execution) -> JobEnd:
+def follow(
+    run: DistributedRun, execution: Execution, stopped: Callable[[], str] | None = None
+) -> JobEnd:
     """Shows how an execution goes on until it has ended, and returns how. Ctrl-C asks whether to
-    stop it; where nobody can answer, it goes on."""
+    stop it; where nobody can answer, it goes on. `stopped`, if any, is called when it was stopped,
+    and returns what to say then."""
     try:
         with bar(run.task, "slices") as progress:
             return run.follow(execution, progress)
@@ -62,7 +65,7 @@ def follow(run: DistributedRun, execution: Execution) -> JobEnd:
         hint = f"The run goes on without this command. {to_attach(run)}"
         if is_answered() and confirm("Stop the distributed run? It goes on otherwise."):
             run.stop(execution)
-            hint = f"The run was stopped. {again(run.task)}"
+            hint = stopped() if stopped else f"The run was stopped. {again(run.task)}"
         interrupt.hint = hint  # type: ignore[attr-defined]
         raise
 

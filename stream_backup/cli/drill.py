@@ -12,11 +12,14 @@ from stream_backup.aws.matching import archived_tables
 from stream_backup.aws.several import Deliver
 from stream_backup.capture.known import unknown
 from stream_backup.cli.console import Terminal, data, json_text, keep, say, show
+from stream_backup.cli.distributed_drill import distribute, follow_last
+from stream_backup.cli.distribution import distribution
 from stream_backup.cli.drill_evidence import markdown
 from stream_backup.cli.drill_report import complain, report
 from stream_backup.cli.input import parse_share, parse_when
 from stream_backup.cli.options import Chosen, as_json, connected, table_or_match
 from stream_backup.cli.several import run_archived
+from stream_backup.core.drill import DrillRecord
 from stream_backup.drill.evidence import evidence
 from stream_backup.drill.run import DrillRequest
 from stream_backup.drill.run import drill as run_drill
@@ -55,6 +58,13 @@ INTERRUPTED = (
     metavar="FILE",
     help="Write the report to this file, not to stdout.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --distributed: functions of the stack that work at once.  [default: all of them]",
+)
+@distribution
 @as_json
 @connected
 def drill(
@@ -67,8 +77,12 @@ def drill(
     since_text: str | None,
     until_text: str | None,
     output: Path | None,
+    workers: int | None,
     *,
     as_report: bool,
+    distributed: bool,
+    detach: bool,
+    attach: bool,
     as_json: bool,
 ) -> None:
     """Tests that a table can be restored: restores it to a scratch table, and compares.
@@ -85,6 +99,10 @@ def drill(
     With --match, the tables are those in the archive, even those that were deleted. They are
     drilled one after another, and the options hold for each of them.
 
+    --distributed makes the drill on Lambda workers of the stack, of all items or of a --sample.
+    Ctrl-C asks whether to stop it, which removes the scratch table. --attach returns to it, and
+    reports it once it has ended.
+
     --report prints what past drills show, as Markdown or, with --json, as JSON; without TABLE of
     every table in the archive, or of those that match.
 
@@ -93,18 +111,31 @@ def drill(
       stream-backup drill orders --sample 5%
       stream-backup drill orders --at now --rows 1000
       stream-backup drill --match 'prod-*' --rows 1000
+      stream-backup drill orders --distributed --sample 5%
       stream-backup drill --report --since 2026-01-01 --output drills.md
     """
-    making: dict[str, object] = {"--rows": rows, "--sample": sample, "--at": when, "--seed": seed}
+    making: dict[str, object] = {
+        "--rows": rows,
+        "--sample": sample,
+        "--at": when,
+        "--seed": seed,
+        "--workers": workers,
+    }
+    elsewhere = {"--distributed": distributed or None, "--attach": attach or None}
     reporting: dict[str, object] = {
         "--since": since_text,
         "--until": until_text,
         "--output": output,
     }
-    _refuse(making if as_report else reporting, "with" if as_report else "without")
     if as_report:
+        _refuse(making | elsewhere, "with --report")
         _report(connection, chosen, since_text, until_text, output, as_json=as_json)
         return
+    _refuse(reporting, "without --report")
+    if attach:
+        _refuse(making, "with --attach")
+    elif not distributed:
+        _refuse({"--workers": workers}, "without --distributed")
     if not chosen.table and not chosen.pattern:
         raise UsageError(
             "Name one table, or a pattern.", "Only --report can do without TABLE and --match."
@@ -118,15 +149,29 @@ def drill(
 
     def work(table: str, deliver: Deliver) -> None:
         request = DrillRequest(table, at, rows, share, seed, present=present)
-        try:
-            found = keep(run_drill(connection, request, Terminal(), Event()))
-        except KeyboardInterrupt as stop:
-            stop.hint = INTERRUPTED  # type: ignore[attr-defined]
-            raise
+        if attach:
+            found = keep(follow_last(connection, table))
+        elif distributed:
+            ended = distribute(connection, request, workers, detach=detach)
+            if isinstance(ended, dict):
+                deliver(ended)
+                return
+            found = keep(ended)
+        else:
+            found = keep(_here(connection, request))
         report(found, deliver if as_json else None)
         complain(found)
 
     run_archived(connection, chosen, work, as_json=as_json)
+
+
+def _here(connection: Connection, request: DrillRequest) -> DrillRecord:
+    """Makes a drill on this machine."""
+    try:
+        return run_drill(connection, request, Terminal(), Event())
+    except KeyboardInterrupt as stop:
+        stop.hint = INTERRUPTED  # type: ignore[attr-defined]
+        raise
 
 
 def _report(
@@ -172,7 +217,7 @@ def _refuse(options: dict[str, object], how: str) -> None:
     """Raises UsageError for an option that has no meaning here."""
     given = [option for option, value in options.items() if value is not None]
     if given:
-        raise UsageError(f"{given[0]} has no meaning {how} --report.", "Leave it out.")
+        raise UsageError(f"{given[0]} has no meaning {how}.", "Leave it out.")
 
 
 def _write(path: Path, text: str) -> None:

@@ -46,5 +46,5 @@ def complain(found: DrillRecord) -> None:
     if found.result == "interrupted":
         raise IncompleteError(
             f"The drill of {found.table} is not complete: {found.reason}",
-            "Restore a part: --rows N or --sample P.",
+            "Run it again, or restore a part: --sample P, or on one machine --rows N.",
         )

@@ -12,7 +12,7 @@ from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.selection import Selection
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.table import describe, require
-from stream_backup.capture.point import RestorePoint
+from stream_backup.capture.point import RestorePoint, rows_of
 from stream_backup.cli.console import say
 from stream_backup.cli.options import require_table_name
 from stream_backup.cli.questions import confirm
@@ -138,14 +138,6 @@ class RestoreOptions:
         schema = KeySchema.of(description.table)
         number = self.workers or (1 if chosen.keys else default_workers(rows_of(point)))
         return workers_of(number, connection, point.table, schema)
-
-
-def rows_of(point: RestorePoint) -> int:
-    """Returns about how many rows a restore has: as many as the last backfill read, or as the table
-    has."""
-    live = point.state.live
-    now = int(live.description.get("ItemCount") or 0) if live else 0
-    return max([now, *(run.counts.get("read", 0) for run in point.state.status.runs[-1:])])
 
 
 def description_of(

@@ -56,7 +56,7 @@ class WorkTime:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`time` is to stop as well when the job was stopped. `reading` and
+    """`time` is to stop as well when the job was stopped, or the round has ended. `reading` and
     `writing` are its shares of the rates."""
 
     time: WorkTime
@@ -69,13 +69,15 @@ def limited(
     bucket: WorkBucket, job: DistributedJob, number: int, slices: int, time: WorkTime
 ) -> Iterator[Limits]:
     """Yields the limits of a worker in the round of this number, which has so many slices. They are
-    brought up to date for as long as the block runs. Raises ClientError."""
+    brought up to date for as long as the block runs. A worker whose round has ended is to stop as
+    well: another one was called in its place, and the next stage may change what it writes. Raises
+    ClientError."""
     over, finished = Event(), 0
     shares = [_share(total, job, slices, finished) for total in (job.read_units, job.write_units)]
     limits = Limits(time, *map(Allowance, shares))
 
     def look() -> None:
-        if bucket.is_stopped(job.name):
+        if bucket.is_stopped(job.name) or bucket.is_closed(job.name, number):
             time.stop.set()
         if job.read_units is not None or job.write_units is not None:
             finished = len(bucket.finished(job.name, number))

@@ -4,7 +4,6 @@ a local restore, so either kind resumes the other; within a round the reports in
 have it."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,20 +23,12 @@ from stream_backup.distributed.limits import Limits
 from stream_backup.distributed.records import DistributedJob, JobFailure, Report, add
 from stream_backup.distributed.run import DistributedRun
 from stream_backup.distributed.task import LaterStage
+from stream_backup.distributed.waves import do_in_waves
 from stream_backup.distributed.worker import left_of
 from stream_backup.errors import ArchiveError, IncompleteError
 
 ROWS_A_SLICE = 100_000
 """Rows of a slice of the first round. A worker loads them in a minute or two."""
-
-AT_ONCE = 16
-"""Parts of a wave, which a worker loads at once: each waits for S3 and DynamoDB at another time."""
-
-FIRST_WAVE = 64
-"""The first wave of a worker is this part of its slice."""
-
-WAVE = 10.0
-"""Seconds that a wave is to take at most. The next wave is larger or smaller accordingly."""
 
 REQUESTS = ("list", "get", "head")
 
@@ -95,27 +86,20 @@ class RestoreTask:
         and is left with the rest of the slice."""
         assert isinstance(piece, NameSlice)
         order, archive = RestoreOrder.of(self._given["order"]), self._archive()
-        over, stop = limits.time.over, limits.time.stop
         before = dict(archive.store.requests)
-        at, size, counts = piece, piece.left / FIRST_WAVE, dict[str, int]()
-        pending: dict[str, int] = {}
-        failures: tuple[JobFailure, ...] = ()
-        while not at.done:
-            wave, begun = at.split(round(at.left / size))[0], time.monotonic()
-            work = self.connection.dynamodb, archive, stop, _unheard, over.is_set, limits.writing
-            loaded = load_slices(order, wave.split(AT_ONCE), *work)
-            failures = self._failures(loaded)
-            if failures:
-                pending = add(map(_counts_of, loaded))
-                break
-            at = _reached(at, loaded, counts)
-            if over.is_set() or stop.is_set():
-                break
-            took = max(time.monotonic() - begun, WAVE / 2)
-            size *= WAVE / took
+        over, stop = limits.time.over, limits.time.stop
+
+        def load(parts: Sequence[NameSlice]) -> list[SliceLoaded]:
+            work = self.connection.dynamodb, archive, stop, unheard, over.is_set, limits.writing
+            return load_slices(order, parts, *work)
+
+        found = do_in_waves(piece, load, limits.time, lambda loaded: bool(self._failures(loaded)))
+        failures = self._failures(found.repeated)
         asked = {kind: archive.store.requests[kind] - before.get(kind, 0) for kind in REQUESTS}
-        whole = add([counts, asked])
-        return Report(at, whole, advanced=at != piece, pending=pending, failures=failures)
+        counts = add([*map(counts_of, found.done), asked])
+        pending = add(map(counts_of, found.repeated))
+        advanced = found.slice != piece
+        return Report(found.slice, counts, advanced=advanced, pending=pending, failures=failures)
 
     @property
     def later(self) -> Sequence[LaterStage]:
@@ -178,24 +162,14 @@ class RestoreTask:
         return tuple(found[:LISTED])
 
 
-def _unheard(_: BatchWritten) -> None:
+def unheard(_: BatchWritten) -> None:
     """Nobody waits for single batches."""
 
 
-def _counts_of(loaded: SliceLoaded) -> dict[str, int]:
+def counts_of(loaded: SliceLoaded) -> dict[str, int]:
+    """Returns what was done of a slice, by the names of a report."""
     counts = loaded.counts
     return counts | {"put": counts["written"] + counts["failed"]}
-
-
-def _reached(piece: NameSlice, loaded: Sequence[SliceLoaded], counts: dict[str, int]) -> NameSlice:
-    """Returns how far a slice is done after a wave, and adds the counts of that."""
-    for each in sorted(loaded, key=lambda each: each.slice.range):
-        counts.update(add([counts, _counts_of(each)]))
-        if each.slice.after:
-            piece = piece.reached(each.slice.after)
-        if not each.slice.done:
-            break
-    return piece
 
 
 def _lines(failures: Sequence[JobFailure]) -> str:

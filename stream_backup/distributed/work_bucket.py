@@ -116,6 +116,10 @@ class WorkBucket:
         found = sorted(self.finished(job, number))
         return {*self._write_once(self.path(job, f"closed/{number}.json"), found)}
 
+    def is_closed(self, job: str, number: int) -> bool:
+        """Returns whether a round has ended."""
+        return self._find(self.path(job, f"closed/{number}.json")) is not None
+
     def reports(self, job: str, number: int, names: Iterable[str]) -> dict[str, Report]:
         """Returns reports of a round by the names of their slices."""
         names = sorted(names)

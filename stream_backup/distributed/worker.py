@@ -117,15 +117,21 @@ def _begin(
 
 def left_of(bucket: WorkBucket, job: str) -> list[Slice]:
     """Returns what the last round of a job has left, as far as its workers have reported."""
-    number = 0
-    while bucket.has_list(job, number + 1):
-        number += 1
+    number = last_round(bucket, job)
     reports = bucket.reports(job, number, bucket.finished(job, number))
     slices = [
         reports[item["name"]].slice if item["name"] in reports else slice_of(item)
         for item in bucket.list_of(job, number)
     ]
     return [each for each in slices if not each.done]
+
+
+def last_round(bucket: WorkBucket, job: str) -> int:
+    """Returns the number of the last round of a job."""
+    number = 0
+    while bucket.has_list(job, number + 1):
+        number += 1
+    return number
 
 
 def start_of(bucket: WorkBucket, job: DistributedJob, number: int, slices: Any) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from random import Random
 from threading import Event
 from typing import Any
 
@@ -16,32 +15,32 @@ from restore.destination import Work
 from restore.live_table import Copy, LiveTable
 from restore.new_table import NewTable, identity_of
 from restore.plan import Tally
-from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
 from stream_backup.archive.pool import RequestPool
 from stream_backup.archive.selection import Selection
 from stream_backup.aws.connection import Connection
 from stream_backup.capture.catch_up import catch_up
 from stream_backup.capture.point import RestorePoint, resolve
-from stream_backup.capture.state import State, state_of
+from stream_backup.capture.state import state_of
 from stream_backup.core.drill import DrillRecord
 from stream_backup.core.key import KeySchema
 from stream_backup.core.moment import iso
 from stream_backup.core.records import TableDescription
-from stream_backup.core.spans import Span
 from stream_backup.drill.choice import DrillChoice
-from stream_backup.drill.compare import Compared, Comparer
+from stream_backup.drill.copy import Compared, Comparer
+from stream_backup.drill.judgement import Done, how_compared, judge, troubles_of
 from stream_backup.drill.lifetime import remove_leftovers, scratch_table
 from stream_backup.drill.live import LiveComparer
-from stream_backup.drill.moments import another, choose, inner
-from stream_backup.drill.scratch import OnlyScratch, Scratch, description_of, require_scratch
-from stream_backup.errors import ArchiveError, CoverageError, StreamBackupError, UsageError
-from stream_backup.progress import Progress
-
-HOW = (
-    "Every row of the copy was compared with an independent reading of the archive, which reads"
-    " every version of each item and takes no shortcut"
+from stream_backup.drill.prepare import (
+    description_at,
+    exact_age,
+    point_of,
+    random_for,
+    second_moment,
 )
+from stream_backup.drill.scratch import OnlyScratch, Scratch, description_of, require_scratch
+from stream_backup.errors import ArchiveError, StreamBackupError
+from stream_backup.progress import Progress
 
 
 class StoppedError(StreamBackupError):
@@ -74,11 +73,13 @@ class Course:
         self.learn(removed=tuple(left))
         if self.choice.present:
             state = catch_up(connection, state, self.progress)
-        point = self._point(state)
-        description = self._description(point)
+        self.learn(exact_age=exact_age(state))
+        point = point_of(connection, state, self.choice, self.record.seed, self.progress)
+        self.learn(moment=point.moment)
+        description = description_at(connection, point)
         schema = KeySchema.of(description.table)
         whole = connection.archive(table, schema)
-        archive = self.choice.of(whole, self._random("part"), self.stop)
+        archive = self.choice.of(whole, random_for(self.record.seed, "part"), self.stop)
         self.learn(scratch=self.scratch.name)
         with (
             scratch_table(connection.dynamodb, self.scratch, self.progress) as dynamodb,
@@ -88,47 +89,11 @@ class Course:
                 dynamodb, self.scratch.name, archive, schema, pool, self.stop, self.progress
             )
             self._restore(archive, point, description, dynamodb, pool)
-            self._compare(copy, point, HOW)
+            self._compare(copy, point, rewound=False)
             if self.choice.present:
                 self._compare_live(archive, schema, pool)
             self._rewind(copy, point)
         self._judge()
-
-    def _point(self, state: State) -> RestorePoint:
-        coverage = state.status.coverage
-        spans = coverage.spans
-        if spans:
-            self.learn(exact_age=max(0, state.now - spans[-1].last))
-        at = self.choice.at
-        if self.choice.present and spans:
-            at = min(spans[-1].last, state.now - 1)
-        elif at is None:
-            at = choose(inner(spans), self._random("moment"))
-        if at is None:
-            raise CoverageError(
-                f"There is no moment to restore. {state.span}",
-                f"Run: stream-backup status {self.record.table}",
-            )
-        point = resolve(self.connection, state, at, self.progress, incomplete_ok=False)
-        if self.choice.present:
-            point.require_present()
-        self.learn(moment=at)
-        return point
-
-    def _description(self, point: RestorePoint) -> TableDescription:
-        catalog = Catalog(self.connection.archive(point.table))
-        found = catalog.description(point.label) or catalog.description()
-        if found is None:
-            raise UsageError(
-                f"The archive contains no description of table {point.table}, so no scratch table"
-                " can be created.",
-                f"To store it, run: stream-backup enable {point.table}",
-            )
-        return found
-
-    def _random(self, what: str) -> Random:
-        """Returns what chooses this, the same for the same seed whatever else is chosen."""
-        return Random(f"{self.record.seed} {what}")  # noqa: S311 - the seed is on record
 
     def _restore(
         self,
@@ -165,13 +130,8 @@ class Course:
 
     def _rewind(self, copy: Comparer, point: RestorePoint) -> None:
         """Rewinds the copy to another moment of the same epoch, and compares it again."""
-        first, last = point.bounds or (None, None)
-        if first is None or last is None:
-            return
-        spans = inner([Span(first.moment, last.moment)])
-        moment = another(spans, point.moment, self._random("rewind"))
+        moment = second_moment(point, self.record.seed, self.progress)
         if moment is None:
-            self.progress.note("No other moment is exact, so the copy is not rewound.")
             return
         to = resolve(self.connection, point.state, moment, self.progress, incomplete_ok=False)
         self.progress.note(f"Rewinding the copy to {iso(moment)}.")
@@ -188,12 +148,12 @@ class Course:
             return
         self._go_on()
         self._trouble("rewound", done.left, ())
-        self._compare(copy, to, f"{HOW}, before and after the copy was rewound")
+        self._compare(copy, to, rewound=True)
 
-    def _compare(self, copy: Comparer, point: RestorePoint, how: str) -> None:
+    def _compare(self, copy: Comparer, point: RestorePoint, *, rewound: bool) -> None:
         copy.compare(point, self.compared)
         self._go_on()
-        self.learn(compared=f"{how}.")
+        self.learn(compared=how_compared(rewound=rewound))
         self._count()
 
     def _count(self) -> None:
@@ -217,14 +177,13 @@ class Course:
             self.compared.found_live(wrong, keys)
             self._count()
 
-    def _trouble(self, what: str, left: Sequence[str], unreadable: Sequence[ArchiveError]) -> None:
-        """Keeps what the product itself reports as not done. Why AWS refused a row is only noted:
-        the reason may contain what the row contains."""
+    def _trouble(self, what: Done, left: Sequence[str], unreadable: Sequence[ArchiveError]) -> None:
+        """Keeps what the product itself reports as not done. Why AWS refused a row is only
+        noted."""
+        first = str(unreadable[0]) if unreadable else ""
+        self.troubles += troubles_of(what, len(left), len(unreadable), first)
         if left:
-            self.troubles.append(f"{len(left):,} rows could not be {what}.")
             self.progress.note(f"Not {what}: {left[0]}")
-        if unreadable:
-            self.troubles.append(f"{len(unreadable):,} items cannot be read: {unreadable[0]}")
 
     def _go_on(self) -> None:
         """Raises StoppedError once the drill is to end: what was found since is not complete."""
@@ -233,9 +192,5 @@ class Course:
 
     def _judge(self) -> None:
         found = self.compared
-        if found.copy_differs:
-            self.troubles.insert(
-                0, f"{found.copy_differs:,} of {found.items:,} compared rows differ."
-            )
-        result = "failed" if self.troubles else "passed"
-        self.learn(result=result, reason=" ".join(self.troubles))
+        result, reason = judge(found.copy_differs, found.items, self.troubles)
+        self.learn(result=result, reason=reason)

@@ -23,7 +23,8 @@ from stream_backup.capture.state import state_of
 from stream_backup.core.item import Item
 from stream_backup.core.key import KeySchema
 from stream_backup.core.slice import cut_scan
-from stream_backup.drill.compare import CHUNK, SEGMENTS, chunks
+from stream_backup.drill.compare import CHUNK, chunks
+from stream_backup.drill.copy import SEGMENTS
 from stream_backup.progress import Progress
 from stream_backup.verify.findings import WRONG, Findings
 from stream_backup.verify.looks import Looks

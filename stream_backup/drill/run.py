@@ -51,6 +51,11 @@ class DrillRequest:
     seconds: float | None = None
     present: bool = False
 
+    @property
+    def choice(self) -> DrillChoice:
+        """Which items of which moment are restored."""
+        return DrillChoice(self.at, self.rows, self.sample, self.present)
+
 
 def drill(
     connection: Connection, request: DrillRequest, progress: Progress, stop: Event
@@ -64,10 +69,7 @@ def drill(
     Where even the record cannot be written, only the error is raised. Raises UsageError, without a
     record, for a table that is not in the archive.
     """
-    archive = connection.archive(request.table)
-    catalog = Catalog(archive)
-    if not catalog.streams() and archive.is_empty():
-        raise unknown(connection, request.table)
+    catalog = catalog_of(connection, request.table)
     longest = min(request.seconds or LONGEST, LONGEST)
     course = _course(connection, request, progress, stop, int(longest) + GRACE)
     try:
@@ -76,35 +78,47 @@ def drill(
     except StoppedError as error:
         course.learn(result="interrupted", reason=str(error))
     except BaseException as error:
-        course.learn(**_ended_by(error))
+        course.learn(**ended_by(error))
         with suppress(Exception):  # the first error is the one to report
             _write(catalog, course, connection)
         raise
     return _write(catalog, course, connection)
 
 
-def _course(
-    connection: Connection, request: DrillRequest, progress: Progress, stop: Event, longest: int
-) -> Course:
-    location, began = str(connection.location), connection.clock()
-    seed = secrets.randbelow(2**31) if request.seed is None else request.seed
-    choice = DrillChoice(request.at, request.rows, request.sample, request.present)
-    name = f"{iso(began)}-{secrets.token_hex(3)}"
-    record = DrillRecord(
-        name=name,
+def catalog_of(connection: Connection, table: str) -> Catalog:
+    """Returns the catalog of a table that is to be drilled. Raises UsageError when it is not in the
+    archive."""
+    archive = connection.archive(table)
+    catalog = Catalog(archive)
+    if not catalog.streams() and archive.is_empty():
+        raise unknown(connection, table)
+    return catalog
+
+
+def new_record(connection: Connection, request: DrillRequest) -> DrillRecord:
+    """Returns the record of a drill that begins now."""
+    began = connection.clock()
+    return DrillRecord(
+        name=f"{iso(began)}-{secrets.token_hex(3)}",
         table=request.table,
-        archive=location,
+        archive=str(connection.location),
         began=began,
         ended=began,
         by=caller(connection),
         result="interrupted",
         reason="",
-        seed=seed,
-        part=choice.part,
+        seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
+        part=request.choice.part,
         versions=software(),
     )
-    scratch = scratch_of(location, request.table, name, began + longest)
-    return Course(connection, choice, progress, stop, scratch, record)
+
+
+def _course(
+    connection: Connection, request: DrillRequest, progress: Progress, stop: Event, longest: int
+) -> Course:
+    record = new_record(connection, request)
+    scratch = scratch_of(record.archive, record.table, record.name, record.began + longest)
+    return Course(connection, request.choice, progress, stop, scratch, record)
 
 
 def _write(catalog: Catalog, course: Course, connection: Connection) -> DrillRecord:
@@ -113,7 +127,7 @@ def _write(catalog: Catalog, course: Course, connection: Connection) -> DrillRec
     return course.record
 
 
-def _ended_by(error: BaseException) -> dict[str, str]:
+def ended_by(error: BaseException) -> dict[str, str]:
     """Returns the result of a drill that this error ended, and why. Only the text of errors that
     are known is kept: others could contain parts of an item."""
     if isinstance(error, CoverageError):
