@@ -345,9 +345,10 @@ def run(
 def together(
     jobs: int, seconds: float, seed: int, names: Sequence[str], kinds: Sequence[str]
 ) -> Counter[str]:
-    """The same in so many processes, a command in each."""
+    """The same in so many processes, a new one for each command: moto keeps what it has in its
+    process."""
     counts: Counter[str] = Counter()
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
         tell = partial(print, flush=True)
         for each in pool.map(partial(_alone, seconds, seed, tell, kinds), names):
             counts += each
