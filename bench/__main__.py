@@ -16,8 +16,9 @@ from pathlib import Path
 
 from bench.calls import check_calls
 from bench.estimate import check_estimate
-from bench.flight import check_flight, check_rates
+from bench.flight import check_flight
 from bench.profile import profile
+from bench.rates import check_rates
 from bench.report import (
     check_change,
     check_damage,
@@ -84,7 +85,7 @@ def _reports(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[str]]
         "damage": lambda: check_damage((0, 10, 25), 2000 if quick else 20_000),
         "memory": lambda: check_memory((500, 2000) if quick else (20_000, 200_000)),
         "estimate": check_estimate,
-        "rates": lambda: check_rates(min(rounds, 3), seconds, changed, long),
+        "rates": lambda: check_rates(min(rounds, 3), seconds, paths, long),
         "flight": lambda: check_flight(min(rounds, 2), seconds, changed, long),
         "calls": lambda: check_calls(min(rounds, 3), max(0.3, seconds / 2)),
         "growth": lambda: check_growth(counts, given.chart),

@@ -109,7 +109,8 @@ def _reading(endpoints: Endpoints, count: int, path: Path | None) -> Work:
         objects(endpoints),
         ThreadPoolExecutor(THREADS),
     )
-    s3.meta.events.register("before-parse.s3.ListObjectVersions", _drop_listing)
+    # For all services, because botocore searches a page for errors before any other handler.
+    s3.meta.events.register_first("before-parse.*.*", _drop_listing)
 
     def walk(digit: str) -> None:
         first, end = known.after(digit, "")
@@ -152,5 +153,6 @@ def _unread(client: Any) -> Any:
     return client
 
 
-def _drop_listing(response_dict: dict[str, Any], **_: Any) -> None:
-    response_dict["body"] = b"<ListVersionsResult/>"
+def _drop_listing(response_dict: dict[str, Any], event_name: str, **_: Any) -> None:
+    if event_name.endswith(".ListObjectVersions"):
+        response_dict["body"] = b"<ListVersionsResult/>"

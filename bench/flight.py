@@ -10,29 +10,6 @@ DELAYS = (0.0, 10.0, 25.0)
 """In ms. S3 in the same Region takes 10 to 25."""
 
 NUMBERS = (16, 32, 64, 128, 256, 512)
-BEFORE = "64"
-"""The side of `bench.round` that has as many threads as the product had before it adapted them."""
-
-
-def check_rates(rounds: int, seconds: float, paths: list[str], long: int = LONG) -> Iterator[str]:
-    """Compares the product with boto3, with itself with 64 threads, and with the bare client."""
-    yield (
-        "| latency | path | boto3, items/s | 64 threads | adapted | adapted : 64 | adapted : boto3 "
-        "| CPU µs/item, 64 threads | adapted | CPU, adapted : bare |"
-    )
-    yield "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|"
-    for delay in DELAYS:
-        for path in paths:
-            found = _rounds(delay, path, ("boto3", BEFORE, "ours", "bare"), rounds, seconds, long)
-            mids = {side: medians(each) for side, each in found.items()}
-            rates = (f"{mids[side][0]:,.0f}" for side in ("boto3", BEFORE, "ours"))
-            yield (
-                f"| {delay:g} ms | {NAMES[path]} | {' | '.join(rates)} "
-                f"| {_ratio(found, 'ours', BEFORE, 'rate')} "
-                f"| {_ratio(found, 'ours', 'boto3', 'rate')} "
-                f"| {mids[BEFORE][1]:,.0f} | {mids['ours'][1]:,.0f} "
-                f"| {_ratio(found, 'ours', 'bare', 'cpu')} |"
-            )
 
 
 def check_flight(rounds: int, seconds: float, paths: list[str], long: int = LONG) -> Iterator[str]:
@@ -69,9 +46,3 @@ def _rounds(
 def medians(rounds: list[Round]) -> tuple[float, float]:
     """Returns the medians of items a second and of CPU µs for each."""
     return median(each["rate"] for each in rounds), median(each["cpu"] for each in rounds)
-
-
-def _ratio(found: dict[str, list[Round]], over: str, under: str, name: str) -> str:
-    """Returns the ratio of the two sides in the same round: median (min – max)."""
-    each = [a[name] / b[name] for a, b in zip(found[over], found[under], strict=True)]
-    return f"**{median(each):.2f}** ({min(each):.2f} – {max(each):.2f})"

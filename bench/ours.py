@@ -19,7 +19,7 @@ from restore.order import RestoreOrder
 from restore.plan import Rebuild, Rewind, Tally
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
-from stream_backup.archive.pool import RequestPool
+from stream_backup.archive.pool import RequestPool, collect_seldom
 from stream_backup.archive.selection import Selection
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.dynamodb import DynamoDB
@@ -48,6 +48,7 @@ DAMAGED = 1000
 def fix(threads: int) -> None:
     """Makes the paths use so many threads, whatever the service does."""
     global pool_of
+    collect_seldom()  # as the pool of the product does
     pool_of = partial(ThreadPoolExecutor, threads)
     setattr(batch, "CONCURRENCY", threads)  # noqa: B010 - not for others
     setattr(load, "RequestPool", pool_of)  # noqa: B010 - not for others

@@ -75,13 +75,22 @@ def check_workers(
     )
     yield "|---|--:|--:|--:|--:|--:|--:|--:|"
     for delay, count in zip(DELAYS, items, strict=True):
-        with servers(delay) as endpoints:
-            for path, name in NAMES.items():
-                found: dict[int, list[dict[str, float]]] = {side: [] for side in SIDES}
-                for number in range(rounds):
-                    for side in SIDES if number % 2 else reversed(SIDES):
-                        found[side].append(_play(path, side, count, endpoints))
-                yield from _lines(f"{name} | {delay:g} ms", found)
+        for path, found in play_sides(delay, count, [*NAMES], rounds).items():
+            yield from _lines(f"{NAMES[path]} | {delay:g} ms", found)
+
+
+def play_sides(
+    delay: float, items: int, paths: list[str], rounds: int
+) -> dict[str, dict[int, list[dict[str, float]]]]:
+    """Returns the rounds of one process and of two, by path. `delay` is in ms."""
+    whole: dict[str, dict[int, list[dict[str, float]]]] = {}
+    with servers(delay) as endpoints:
+        for path in paths:
+            found = whole[path] = {side: [] for side in SIDES}
+            for number in range(rounds):
+                for side in SIDES if number % 2 else reversed(SIDES):
+                    found[side].append(_play(path, side, items, endpoints))
+    return whole
 
 
 def _lines(what: str, found: dict[int, list[dict[str, float]]]) -> Iterator[str]:

@@ -52,18 +52,16 @@ class Tally:
     unreadable: list[ArchiveError] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def listed(self, versions: int) -> None:
-        """Counts versions that were listed."""
+    def planned(self, found: "Iterable[tuple[Step | Unreadable, int]]") -> None:
+        """Counts steps, and items whose versions could not be read, each with the number of
+        versions that were listed for it."""
         with self._lock:
-            self.versions += versions
-
-    def planned(self, step: Step | ArchiveError) -> None:
-        """Counts a step, or an item whose versions could not be read."""
-        with self._lock:
-            if isinstance(step, ArchiveError):
-                self.unreadable.append(step)
-            else:
-                self.steps[step.action] += 1
+            for step, versions in found:
+                self.versions += versions
+                if isinstance(step, Unreadable):
+                    self.unreadable.append(step.error)
+                else:
+                    self.steps[step.action] += 1
 
     def add(self, counted: "Counted") -> None:
         """Adds what was counted of a part."""
@@ -206,14 +204,13 @@ def step_chunks(
     """Yields what `steps` yields a chunk at a time, with the items that could not be read in their
     places."""
 
-    def one(history: History) -> Step | Unreadable:
-        tally.listed(len(history.versions))
+    def one(history: History) -> tuple[Step | Unreadable, int]:
+        versions = len(history.versions)
         try:
-            return planner.step(history)
+            return planner.step(history), versions
         except ArchiveError as error:
-            return Unreadable(history.name, error)
+            return Unreadable(history.name, error), versions
 
     for chunk in whole_chunks(one, histories, pool):
-        for step in chunk:
-            tally.planned(step if isinstance(step, Step) else step.error)
-        yield chunk
+        tally.planned(chunk)  # not what was read ahead: that may be dropped
+        yield [step for step, _ in chunk]

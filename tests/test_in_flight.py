@@ -1,6 +1,7 @@
 """How many requests are under way at once: the rule against simulated services, and the pool that
 follows it."""
 
+import gc
 import heapq
 import resource
 import threading
@@ -12,19 +13,28 @@ from typing import Any, cast
 
 import boto3
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from backfill.segment import Segment
 from stream_backup.archive.chunks import read_chunks
 from stream_backup.archive.layout import Archive, History
 from stream_backup.archive.memory import MemoryStore
-from stream_backup.archive.pool import RequestPool, most_in_flight, slow_down
+from stream_backup.archive.pool import COLLECTED, RequestPool, most_in_flight, slow_down
 from stream_backup.archive.slices import SLICES
 from stream_backup.aws.capacity import ReadBudget
 from stream_backup.aws.connection import Connection
 from stream_backup.aws.dynamodb import Answer, DynamoDB
-from stream_backup.core.in_flight import FEWEST, FIRST, GAIN, MOST, PERIOD, REST, InFlight
+from stream_backup.core.in_flight import (
+    FEWEST,
+    FIRST,
+    GAIN,
+    LOSS,
+    MOST,
+    PERIOD,
+    REST,
+    InFlight,
+)
 from stream_backup.core.item import Item
 from stream_backup.core.key import KeySchema
 from stream_backup.core.records import Run
@@ -112,6 +122,62 @@ def test_the_number_comes_near_the_best(latency: float, ceiling: float, noise: f
     assert number <= max(FEWEST, 2 / GAIN * enough * 1.25)
 
 
+SIZES = (16, 32, 64, 128, 256, 512)
+
+
+def play(rule: InFlight, rates: dict[int, float], seconds: float) -> tuple[float, list[int]]:
+    """Does pieces of work at the rate that belongs to each number, and returns how many a second
+    were done, and the number at each."""
+    now, said = 0.0, list[int]()
+    while now < seconds:
+        number = rule.number
+        now += 1 / rates[number]
+        rule.finished(now - number / rates[number], now)
+        said.append(number)
+    return len(said) / seconds, said
+
+
+@pytest.mark.parametrize(
+    ("steps", "number"),
+    [
+        ((1.0, 1.0, 1.0, 1.0, 1.0), 16),  # every number is as fast
+        ((1.02, 1.02, 1.02, 1.02, 1.02), 16),
+        ((1.1, 1.1, 1.1, 1.1, 1.1), FIRST),  # neither better nor worse
+        ((1.9, 1.5, 1.1, 1.0, 0.9), FIRST),
+        ((2.0, 2.0, 2.0, 1.6, 1.1), 256),
+        ((2.0, 2.0, 2.0, 2.0, 1.9), 512),
+        ((1.3, 1.0, 1.0, 1.0, 1.0), 32),
+    ],
+)
+def test_a_number_is_left_only_for_a_better_one(steps: tuple[float, ...], number: int) -> None:
+    """The number goes up for a rate that is GAIN times as high, and down where that costs nothing.
+    Where a smaller number would be slower, it stays."""
+    _, said = play(InFlight(), curve(*steps), 20)
+    last = said[len(said) // 2 :]
+    assert max(set(last), key=last.count) == number
+
+
+def curve(*steps: float) -> dict[int, float]:
+    """Returns a rate for each number; each is so many times the one before."""
+    rates = {SIZES[0]: 500.0}
+    for before, size, step in zip(SIZES, SIZES[1:], steps, strict=False):
+        rates[size] = step * rates[before]
+    return rates
+
+
+@given(st.lists(st.floats(0.7, 2), min_size=5, max_size=5))
+@example([1.14, 1.14, 1.14, 1.14, 1.14])
+@example([1.06, 1.06, 0.7, 0.7, 0.7])
+@settings(max_examples=25, deadline=None)
+def test_no_service_is_much_slower_than_with_the_first_number(steps: list[float]) -> None:
+    """However the rate depends on the number, the number is never left for one that is much slower,
+    so that adapting it costs little where there is nothing to gain: the trials, and at most twice
+    LOSS."""
+    rates = curve(*steps)
+    done, _ = play(InFlight(), rates, 20)
+    assert done >= 0.95 * rates[FIRST] / LOSS**2
+
+
 def test_refusals_halve_the_number_and_it_comes_back() -> None:
     """A service that refuses what exceeds a rate is not asked much more often than that. Once it
     refuses nothing, the number is soon as large as before."""
@@ -192,10 +258,10 @@ def test_as_many_threads_as_the_rule_says() -> None:
     the results come in their order."""
     gate = Gate()
     with RequestPool(InFlight()) as pool:
-        found = pool.map(gate, range(50))
+        found = pool.map(gate, range(2 * FIRST))
         gate.wait(FIRST)
         gate.go.set()
-        assert list(found) == list(range(50))
+        assert list(found) == list(range(2 * FIRST))
     assert gate.most == FIRST
 
 
@@ -264,11 +330,11 @@ def test_the_pool_measures_only_when_it_is_full(monkeypatch: pytest.MonkeyPatch)
     assert counted == []
     gate = Gate()
     with RequestPool(InFlight()) as pool:
-        found = pool.map(gate, range(80))
+        found = pool.map(gate, range(3 * FIRST))
         gate.wait(FIRST)
         gate.go.set()
-        assert sum(1 for _ in found) == 80
-    assert len(counted) >= 80 - 2 * (FIRST - 1)
+        assert sum(1 for _ in found) == 3 * FIRST
+    assert len(counted) >= FIRST
 
 
 def test_trouble_in_a_thread_halves_the_number() -> None:
@@ -304,13 +370,13 @@ def test_what_was_not_begun_can_be_cancelled() -> None:
     does."""
     gate = Gate()
     pool = RequestPool(InFlight())
-    found = [pool.submit(gate) for _ in range(60)]
+    found = [pool.submit(gate) for _ in range(FIRST + 30)]
     gate.wait(FIRST)
     pool.shutdown(wait=False, cancel_futures=True)
     gate.go.set()
     pool.shutdown()
     ended = [_outcome(each) for each in found]
-    assert ended == ["done"] * FIRST + ["cancelled"] * (60 - FIRST)
+    assert ended == ["done"] * FIRST + ["cancelled"] * 30
 
 
 def _outcome(future: Future[int]) -> str:
@@ -339,6 +405,18 @@ def test_a_machine_that_allows_few_threads(monkeypatch: pytest.MonkeyPatch) -> N
     left[0] = 0
     with RequestPool(InFlight()) as pool, pytest.raises(RuntimeError, match="new thread"):
         pool.submit(int)
+
+
+def test_a_process_with_a_pool_seldom_looks_for_garbage() -> None:
+    """Python does not go through a page of a scan, which is 30,000 objects, while it is read."""
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(700, 11, 12)
+        RequestPool(InFlight()).shutdown()
+        assert gc.get_threshold() == (COLLECTED, 11, gc.get_threshold()[2])
+        assert COLLECTED > 4 * 30_000
+    finally:
+        gc.set_threshold(*before)
 
 
 @pytest.mark.parametrize(

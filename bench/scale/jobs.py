@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass, replace
 
-from stream_backup.estimate.rates import BACKFILL_RATE, FILE_RATE, LISTED, MB, TABLE_RATE
+from stream_backup.estimate.rates import (
+    BACKFILL_RATE,
+    CPU,
+    FILE_RATE,
+    LISTED,
+    MB,
+    RATES,
+    TABLE_RATE,
+)
 from stream_backup.estimate.sizes import KB, Sizes
 
 SIZES = Sizes.of_mean(500)
@@ -55,7 +63,7 @@ class Job:
 BACKFILL = Job(
     "backfill",
     rate=BACKFILL_RATE,
-    cpu=141 * _MICRO,
+    cpu=CPU["backfill"] * _MICRO,
     puts=1 + 1 / _PAGE,  # a checkpoint for each page
     read=_READ,
     uneven=True,
@@ -63,7 +71,7 @@ BACKFILL = Job(
 RESTORE = Job(
     "restore",
     rate=TABLE_RATE,
-    cpu=288 * _MICRO,
+    cpu=CPU["restore"] * _MICRO,
     gets=1,
     lists=VERSIONS / LISTED,
     write=SIZES.units,
@@ -79,7 +87,7 @@ VERIFY = Job(
 EXPORT = Job(
     "restore to a file",
     rate=FILE_RATE,
-    cpu=239 * _MICRO,
+    cpu=CPU["export"] * _MICRO,
     gets=1,
     lists=VERSIONS / LISTED,
 )
@@ -87,13 +95,10 @@ JOBS = (BACKFILL, RESTORE, VERIFY)
 """Measured on 2026-11-21 (docs/performance.md): a backfill at 25 ms and a restore at 10 ms, as
 `estimate` assumes; a verification without latency, and its CPU time is at most its duration."""
 
-RATES = {
-    BACKFILL: {0: 10764, 10: 4297, 25: 1917},
-    RESTORE: {0: 4658, 10: 3664, 25: 2039},
-}
+MEASURED = {BACKFILL: RATES["backfill"], RESTORE: RATES["restore"]}
 """The measured rates of one process, by the latency of each answer in ms."""
 
 
 def at_latency(job: Job, latency: int) -> Job:
     """Returns the job at another latency of every answer, in ms, at which its rate was measured."""
-    return replace(job, rate=RATES[job][latency])
+    return replace(job, rate=MEASURED[job][latency])

@@ -6,7 +6,7 @@ from functools import cache
 
 from bench.scale import bills
 from bench.scale.fleets import Fleet, distributed, machine
-from bench.scale.jobs import BACKFILL, EXPORT, JOBS, RATES, RESTORE, SIZES, Job, at_latency
+from bench.scale.jobs import BACKFILL, EXPORT, JOBS, MEASURED, RESTORE, SIZES, Job, at_latency
 from bench.scale.outcome import Outcome
 from bench.scale.prices import OTHERS, prices
 from bench.scale.quotas import Quotas, sources
@@ -64,7 +64,7 @@ def latencies() -> Iterator[str]:
     fleets = (_ONE, _MACHINE, _MAP)
     yield f"| latency of every answer | | {' | '.join(fleet.name for fleet in fleets)} |"
     yield "|--:|---|---|---|---|"
-    for job, rates in RATES.items():
+    for job, rates in MEASURED.items():
         for latency in rates:
             found = [simulate(at_latency(job, latency), 1e9, fleet) for fleet in fleets]
             cells = " | ".join(f"{duration(each.seconds)}; {each.limit}" for each in found)

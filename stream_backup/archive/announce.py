@@ -70,6 +70,8 @@ class Announcer:
     def put(self, at: int, put: Callable[..., Result], *arguments: object) -> Result:
         """Returns `put(*arguments)`, a put of a version stamped `at`, once it is announced if it is
         late. Whatever the put or a record raises is raised, after as many attempts as are made."""
+        if self._attempts is once:  # the function makes no closure for each of its puts
+            return self._put(at, put, *arguments)
         return self._attempts("S3 PutObject", lambda: self._put(at, put, *arguments))
 
     def _put(self, at: int, put: Callable[..., Result], *arguments: object) -> Result:

@@ -74,9 +74,9 @@ class Archive:
 
     def object_of(self, change: Change) -> Object:
         """Returns the object that stores a change, with the mark of a writer that announces."""
-        metadata = change.metadata
+        payload, metadata = change.object()
         metadata.update(MARK)
-        return Object(self.root + change.name, change.payload, metadata)
+        return Object(self.root + change.name, payload, metadata)
 
     def put(self, change: Change) -> None:
         """Writes a change as the newest version of its item."""
@@ -150,7 +150,8 @@ class Archive:
         """Returns the change in a version that was loaded. Raises ArchiveError like `read`."""
         path = loaded.version.path
         try:
-            change = Change.stored(loaded.payload, dict(loaded.metadata), self.schema)
+            stamp, metadata = loaded.stamp, dict(loaded.metadata)
+            change = Change.stored(loaded.payload, metadata, self.schema, stamp)
             if (change.key or self.schema) and change.name != path[len(self.root) :]:
                 raise ValueError("its key does not match the name of the object")
         except (ValueError, KeyError, TypeError, AttributeError) as error:

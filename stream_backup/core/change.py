@@ -66,7 +66,7 @@ class Change:
                 sequence=int(data["SequenceNumber"]),
                 seen=at,
                 kind=kind,
-                by="ttl" if _expired(record.get("userIdentity") or {}) else None,
+                by="ttl" if _expired(record.get("userIdentity")) else None,
                 before=digest(encode(data["OldImage"])) if data.get("OldImage") else None,
             )
             return cls(
@@ -100,15 +100,20 @@ class Change:
 
     @classmethod
     def stored(
-        cls, payload: bytes, metadata: dict[str, str], schema: KeySchema | None = None
+        cls,
+        payload: bytes,
+        metadata: dict[str, str],
+        schema: KeySchema | None = None,
+        stamp: Stamp | None = None,
     ) -> Self:
-        """Returns the change that is stored as an object's payload and metadata.
+        """Returns the change that is stored as an object's payload and metadata, whose `stamp` need
+        not be read again where it was read before.
 
         Raises ValueError when they are not in format 1, and KeyError when the item has no key.
         Without a schema the key is empty unless the change is a removal: the body of an item
         contains its key but does not identify the key attributes.
         """
-        stamp = Stamp.of(metadata)
+        stamp = stamp or Stamp.of(metadata)
         if stamp.removes:
             key = json.loads(metadata["key"]) if "key" in metadata else decode(payload)
             if not isinstance(key, dict):
@@ -120,24 +125,28 @@ class Change:
             raise ValueError("it is not canonical JSON, which has no line breaks")
         return cls(key=schema.key_of(decode(payload)) if schema else {}, stamp=stamp, body=payload)
 
+    def object(self) -> tuple[bytes, dict[str, str]]:
+        """Returns the bytes of the object that stores the change, and its S3 user metadata: the
+        canonical JSON of the item, and the stamp. A tombstone is empty and has its key in the
+        metadata, or, if that does not fit within METADATA_LIMIT, the canonical JSON of its key as
+        its bytes."""
+        metadata = self.stamp.metadata()
+        if self.body is not None:
+            return self.body, metadata
+        with_key = metadata | {"key": _ascii(self.key)}
+        if metadata_size(with_key | MARK) <= METADATA_LIMIT:
+            return b"", with_key
+        return key_json(self.key).encode(), metadata
+
     @property
     def metadata(self) -> dict[str, str]:
-        """The S3 user metadata of the change: its stamp, and the key of a tombstone if it fits
-        within METADATA_LIMIT."""
-        found = self.stamp.metadata()
-        if self.body is None:
-            with_key = found | {"key": _ascii(self.key)}
-            if metadata_size(with_key | MARK) <= METADATA_LIMIT:
-                return with_key
-        return found
+        """The S3 user metadata of the change, see `object`."""
+        return self.object()[1]
 
     @property
     def payload(self) -> bytes:
-        """The bytes of the object: the canonical JSON of the item. A tombstone is empty, or is the
-        canonical JSON of its key if that does not fit in the metadata."""
-        if self.body is not None:
-            return self.body
-        return b"" if "key" in self.metadata else key_json(self.key).encode()
+        """The bytes of the object that stores the change, see `object`."""
+        return self.object()[0]
 
 
 def metadata_size(metadata: dict[str, str]) -> int:
@@ -154,9 +163,11 @@ def _read(kind: Kind, asked: int, answered: int, earliest: int) -> Stamp:
     return Stamp(at=at, sequence=0, seen=max(interval.seen, at), kind=kind)
 
 
-def _expired(identity: dict[str, Any]) -> bool:
+def _expired(identity: dict[str, Any] | None) -> bool:
     """Whether DynamoDB itself removed the item because its time to live was over. A Lambda event
     spells the members `type` and `principalId`, GetRecords `Type` and `PrincipalId`."""
+    if not identity:
+        return False
     members = {name.lower(): value for name, value in identity.items()}
     service = members.get("principalid") == "dynamodb.amazonaws.com"
     return service and members.get("type") == "Service"
@@ -165,7 +176,10 @@ def _expired(identity: dict[str, Any]) -> bool:
 def _ascii(key: Item) -> str:
     """Returns a key as JSON that an HTTP header can carry: ASCII without DEL, and without spaces,
     because request signing replaces consecutive spaces with one."""
-    text = json.dumps(json.loads(key_json(key)), separators=(",", ":"))
+    text = key_json(key)
+    if text.isascii() and text.isprintable() and " " not in text:
+        return text
+    text = json.dumps(json.loads(text), separators=(",", ":"))
     return text.replace(" ", "\\u0020")
 
 

@@ -14,11 +14,13 @@ optimizing Amazon S3 performance", "503 Slow Down").
 
 from dataclasses import dataclass, field
 
-FEWEST, FIRST, MOST = 16, 32, 512
+FEWEST, FIRST, MOST = 16, 64, 512
 """Requests in flight at least, at first, and at most."""
 
-GAIN = 1.15
-"""The larger of two numbers, which is twice the other, is right if it is so many times as fast."""
+GAIN, LOSS = 1.15, 1.05
+"""A number that is twice the present one is better if it is GAIN times as fast, and half of it is
+if the present one is at most LOSS times as fast. In between, the number stays: several small losses
+in a row would be a large one."""
 
 PERIOD = 0.25
 """Seconds for which a number is measured at least."""
@@ -85,7 +87,7 @@ class InFlight:
 
     def _is_better(self, rate: float, number: int, other: float) -> bool:
         """Whether the present number is better than another one with another rate."""
-        return rate >= GAIN * other if self.number > number else GAIN * rate > other
+        return rate >= GAIN * other if self.number > number else LOSS * rate >= other
 
     def _go_on(self, rate: float, now: float) -> None:
         """Tries the next number in the same direction, or in the other one at the end."""

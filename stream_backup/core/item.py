@@ -11,6 +11,7 @@ equals the S3 ETag of the object that stores the item in a bucket encrypted with
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from collections.abc import Iterable
 from hashlib import md5
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ def encode(item: Item) -> bytes:
     item in wire form."""
     if not isinstance(item, dict):
         raise TypeError("an item must be a JSON object of typed values")
-    return canonical_json(_tidy_all(item))
+    return canonical_json(item if _is_tidy(item.values()) else _tidy_all(item))
 
 
 def canonical_json(value: Item) -> bytes:
@@ -51,7 +52,7 @@ def decode(body: bytes) -> Item:
     if not isinstance(item, dict):
         raise ValueError("not an item: it is not a JSON object")
     try:
-        return _tidy_all(item)
+        return item if _is_tidy(item.values()) else _tidy_all(item)
     except TypeError as error:
         raise ValueError(f"not an item: {error}") from error
 
@@ -82,12 +83,34 @@ _PLAIN: dict[str, type] = {"S": str, "N": str, "BOOL": bool, "NULL": bool}
 """Types whose content is already canonical, with the Python type of that content."""
 
 
-def _tidy_all(values: dict[Name, Value]) -> dict[Name, Value]:
-    """Returns `values` with every typed value in canonical form.
+def _is_tidy(values: Iterable[Any]) -> bool:
+    """Whether every typed value is valid and in canonical form as it is. That is the usual case,
+    and this finds it out in half the time that `_tidy_all` takes. It is False for all binary
+    values, and for whatever is not a typed value."""
+    for value in values:
+        try:
+            (kind,) = value
+            content = value[kind]
+        except (TypeError, ValueError):
+            return False
+        if _PLAIN.get(kind) is type(content):
+            continue
+        if kind == "M" and type(content) is dict:
+            tidy = _is_tidy(content.values())
+        elif kind == "L" and type(content) is list:
+            tidy = _is_tidy(content)
+        elif kind in ("SS", "NS") and type(content) is list:
+            tidy = {*map(type, content)} <= {str} and content == sorted(content)
+        else:
+            return False
+        if not tidy:
+            return False
+    return True
 
-    It returns the same object when nothing needs to change, which is the usual case: a copy would
-    cost more time than the encoding.
-    """
+
+def _tidy_all(values: dict[Name, Value]) -> dict[Name, Value]:
+    """Returns `values` with every typed value in canonical form, and the same object when nothing
+    needs to change."""
     tidied = values
     for name, value in values.items():
         try:

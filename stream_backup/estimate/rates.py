@@ -20,12 +20,24 @@ RESTORE_META = {"LIST": 17, "GET": 8}
 tests/test_estimate.py counts them.
 """
 
-BACKFILL_RATE, TABLE_RATE, FILE_RATE = 1917, 3664, 4609
-"""Items per second of one process, for items of 640 bytes.
+RATES: dict[str, dict[int, int]] = {
+    "backfill": {0: 10764, 10: 4297, 25: 1917},
+    "restore": {0: 4658, 10: 3664, 25: 2039},
+    "export": {0: 5257, 10: 4609, 25: 2137},
+}
+CPU = {"backfill": 141, "restore": 288, "export": 239}
+"""Items per second of one process by the latency of each answer in ms, and µs of CPU time per item
+at 10 ms, for items of 640 bytes: a backfill, and a restore into a table and into a file.
 
-Measured on 2026-11-21 with 25 ms until a PUT is answered and 10 ms for other requests
-(docs/performance.md).
+Measured on 2026-11-21 (docs/performance.md). `make bench BENCH=rates` prints them anew.
 """
+
+BACKFILL_RATE, TABLE_RATE, FILE_RATE = (
+    RATES["backfill"][25],
+    RATES["restore"][10],
+    RATES["export"][10],
+)
+"""The rates that are assumed: 25 ms until a PUT is answered, and 10 ms for other requests."""
 
 S3_PUTS = 3500
 """PUT requests per second for one prefix, until S3 has scaled it (Amazon S3 User Guide,
