@@ -106,6 +106,7 @@ class Segment:
     save: Callable[[int, SegmentCheckpoint], None]
     progress: Callable[[Counts], None]
     over: Callable[[], bool] = never
+    page_rows: int | None = None
 
     def scan(self, kept: SegmentCheckpoint | None, asked: int) -> Counts:
         """Scans from the checkpoint `kept` to the end, or until `stop` is set, or until a page has
@@ -129,7 +130,8 @@ class Segment:
 
     def _pages(self, start: Item | None, asked: int) -> Iterator[tuple[ScanPage, int]]:
         """Yields each page and the second in which it was asked for."""
-        scan = TableScan(self.dynamodb, self.archive.table, self.number, self.total)
+        where = self.dynamodb, self.archive.table, self.number, self.total
+        scan = TableScan(*where, most=self.page_rows)
         while not self.stop.is_set():
             page = scan.page(start)
             while page.moment - asked > STALE:

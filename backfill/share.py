@@ -77,9 +77,11 @@ class Share:
         stop: Event,
         progress: Callable[[Counts], None],
         over: Callable[[], bool] = never,
+        page_rows: int | None = None,
     ) -> "Scanned":
         """Scans its segments to their ends, or until `stop` is set, or until each has written a
-        page and the time is `over`. Calls `progress` with the counts of each page."""
+        page, of at most `page_rows` rows, and the time is `over`. Calls `progress` with the counts
+        of each page."""
         catalog, name, kept = Catalog(archive), self.run.name, dict(self.kept)
 
         def save(number: int, checkpoint: SegmentCheckpoint) -> None:
@@ -105,6 +107,7 @@ class Share:
                     save=save,
                     progress=progress,
                     over=over,
+                    page_rows=page_rows,
                 )
                 for number in sorted(self.kept)
             ]

@@ -1,12 +1,16 @@
-"""A distributed backfill of many rows on an emulator that executes Distributed Map, with the
-packaged worker, against a local backfill of the same table.
+"""Distributed runs of many rows on an emulator that executes Distributed Map, with the packaged
+worker, against runs on this machine: a backfill, and a restore into a new table.
 
     python -m bench.distributed --rows 200000
 
-A worker is killed, a slice fails twice, and the execution is stopped and started again. The archive
-must then have the same items with the same contents as that of the local backfill, no segment that
-was done before the stop may be scanned again, and the record of the run must be complete. It prints
-the times, which the load of the machine decides.
+In each, a worker is killed, a slice fails twice, and the execution is stopped, started again by the
+same command, left, and attached again. In the end the archive must have the same items with the
+same contents as that of a backfill on this machine, and the table the same rows as one restored by
+this machine. Nothing that was done before the stop may be done again. It prints the times, which
+the load of the machine decides.
+
+All of it is ministack. The archive of the local backfill is in the S3 of a second one, because a
+listing there takes as long as there are objects.
 """
 
 import argparse
@@ -14,104 +18,193 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from bench.trouble import UNLUCKY, Trouble
 from stream_backup.archive.catalog import Catalog
 from stream_backup.archive.layout import Archive
+from stream_backup.core.item import Item
+from stream_backup.core.key import key_hash
+from stream_backup.core.slice import NameSlice
 from tests import servers
 from tests.cli import SIMPLE, Shell, Table
 from tests.fleet import Fleet
 from tests.journal import SCHEMA
 
-NAME = "large"
+NAME, INTO, INTO_LOCAL = "large", "large-restored-1", "large-restored-2"
 
-UNLUCKY = """
-import os, signal, threading, time
-import boto3
-from stream_backup import worker
+STOPPED_AT = 0.4
+"""The share of the slices that are done when the execution is stopped."""
 
-def handler(event, context):
-    if event["step"] == "slice":
-        client, bucket = boto3.client("s3"), os.environ["STREAM_BACKUP_WORK_BUCKET"]
-        segment = event["slice"]["segment"]
-        start = f"unlucky/{segment}/"
-        calls = client.list_objects_v2(Bucket=bucket, Prefix=start).get("KeyCount", 0)
-        client.put_object(Bucket=bucket, Key=f"{start}{calls}", Body=b"")
-        if segment == 1 and calls < 2:
-            raise RuntimeError("it fails twice")
-        if segment == 2 and calls < 1:
-            threading.Timer(1, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        go = {"Bucket": bucket, "Prefix": "go"}
-        while segment == 3 and not client.list_objects_v2(**go).get("KeyCount"):
-            time.sleep(1)
-    return worker.handler(event, context)
-"""
-"""Segment 1 fails twice; the worker of segment 2 is killed after a second; that of segment 3 begins
-when there is an object `go`, so that it is not done when the execution is stopped."""
+CANARIES = 5
+"""Rows of each slice that is done which are changed before the rest is restored: whoever restored
+the slice again would put them back."""
 
 
 def main() -> None:
-    """Runs the comparison."""
+    """Runs the comparisons."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--segments", type=int, default=12)
+    parser.add_argument("--segments", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=4, help="workers at once")
+    parser.add_argument("--only", choices=("backfill", "restore"))
     given = parser.parse_args()
-    with TemporaryDirectory(prefix="bench-") as work, servers.ministack(Path(work)) as url:
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
+        folders = [work / name for name in ("distributed", "local")]
+        for each in folders:
+            each.mkdir()
+        url = stack.enter_context(servers.ministack(folders[0]))
+        other = stack.enter_context(servers.ministack(folders[1]))
         os.environ.update(servers.environment(url))
-        compare(servers.Aws(url), given.rows, given.segments)
+        run = Comparison(servers.Aws(url), servers.Aws(other), given.rows, given.workers)
+        with timed("everything"):
+            run.fill()
+            if given.only != "restore":
+                moment = run.backfill(given.segments)
+            else:
+                moment = run.prepare(given.segments)
+            if given.only != "backfill":
+                run.restore(moment)
 
 
-def compare(aws: servers.Aws, rows: int, segments: int) -> None:
-    """Makes the table and both archives, and compares them."""
-    table = Table.create(aws, NAME, SIMPLE)
-    with timed("the table was filled"):
-        for first in range(0, rows, 2500):
-            last = min(rows, first + 2500)
-            table.put_many([row(number) for number in range(first, last)])
-    fleet = Fleet.make(aws, "backfill", workers=segments, unlucky=UNLUCKY)
-    bucket = fleet.deployed.archive_bucket
-    local = Shell(aws, f"s3://{bucket}/local", {"STREAM_BACKUP_STACK": fleet.deployed.name})
-    shell = fleet.deployed.shell
-    for each in (local, shell):
-        each.done("enable", NAME, "--stream-only")
-    with timed("local backfill"):
-        command(local, "backfill", NAME, "--workers", "2", "--segments", str(segments))
-    with timed("distributed backfill, until it was stopped"):
-        words = ("backfill", NAME, "--distributed", "--segments", str(segments), "--detach")
-        command(shell, *words)
-        wait_for_reports(fleet)
-        stop(fleet)
-    archive = Archive(aws.store(bucket), "production/", NAME, SCHEMA)
-    settle(fleet, archive)
-    done = finished(archive)
-    print(f"{len(done)} of {segments} segments were done when it was stopped: {sorted(done)}")
-    assert 0 < len(done) < segments, "stopped too early or too late"
-    seen = calls(fleet)
-    with timed("the same command again, detached, and attached"):
-        command(shell, "backfill", NAME, "--distributed", "--detach")
-        said = command(shell, "backfill", NAME, "--attach", "--json")
-    again = {segment for segment, count in calls(fleet).items() if count > seen.get(segment, 0)}
-    print(f"segments that were scanned again: {sorted(again)}")
-    assert not again & done, "a segment that was done was scanned again"
-    assert calls(fleet)[1] >= 3, "segment 1 did not fail twice"
-    found = json.loads(said)
-    assert found["complete"], found
-    assert found["counts"]["read"] == rows, found
-    assert found["counts"]["failed"] == 0, found
-    with timed("both archives were listed"):
-        ours = versions(archive)
-        theirs = versions(Archive(aws.store(bucket), "local/", NAME, SCHEMA))
-    assert len(ours) == rows
-    assert ours == theirs, "the archives differ"
-    print(f"equal: {rows:,} items, one version each; counts: {found['counts']}")
+@dataclass(frozen=True)
+class Comparison:
+    """One table of so many rows, and a stack with so many workers."""
+
+    aws: servers.Aws
+    other: servers.Aws
+    rows: int
+    workers: int
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        tasks = ("backfill", "restore")
+        return Fleet.make(
+            self.aws, *tasks, workers=self.workers, at_once=self.workers, unlucky=UNLUCKY
+        )
+
+    @cached_property
+    def archive(self) -> Archive:
+        bucket = self.fleet.deployed.archive_bucket
+        return Archive(self.aws.store(bucket), "production/", NAME, SCHEMA)
+
+    def fill(self) -> None:
+        """Makes the table."""
+        table = Table.create(self.aws, NAME, SIMPLE)
+        with timed("the table was filled"):
+            for first in range(0, self.rows, 2500):
+                last = min(self.rows, first + 2500)
+                table.put_many([row(number) for number in range(first, last)])
+
+    def backfill(self, segments: int) -> str:
+        """Backs the table up both ways, compares the archives, and returns a moment that can be
+        restored."""
+        shell, bucket = self.fleet.deployed.shell, self.other.bucket()
+        more = {**shell.more, "AWS_ENDPOINT_URL_S3": self.other.url}
+        local = Shell(self.aws, f"s3://{bucket}/local", more)
+        for each in (local, shell):
+            each.done("enable", NAME, "--stream-only")
+        words = ("backfill", NAME, "--segments", str(segments))
+        with timed("local backfill"):
+            command(local, *words, "--workers", "2")
+        trouble = Trouble(self.fleet, "backfill", NAME)
+        with timed("distributed backfill, until it was stopped and no worker was at work"):
+            command(shell, *words, "--distributed", "--detach")
+            first = trouble.stop(STOPPED_AT)
+        done = finished(self.archive)
+        print(f"  {len(done)} of {segments} segments were done then: {sorted(done)}")
+        assert 0 < len(done) < segments, "stopped too early or too late"
+        with timed("distributed backfill, resumed and attached"):
+            command(shell, "backfill", NAME, "--distributed", "--detach")
+            found = json.loads(command(shell, "backfill", NAME, "--attach", "--json"))
+        second = trouble.job()
+        print(trouble.said(first), trouble.said(second), sep="\n")
+        again = {each["segment"] for each in trouble.items(second).values()} & done
+        print(f"  segments that were done and scanned again: {len(again)}")
+        assert not again, again
+        assert found["complete"], found
+        assert (found["counts"]["read"], found["counts"]["failed"]) == (self.rows, 0), found
+        with timed("both archives were listed"):
+            ours = versions(self.archive)
+            theirs = versions(Archive(self.other.store(bucket), "local/", NAME, SCHEMA))
+        assert len(ours) == self.rows
+        assert ours == theirs, "the archives differ"
+        print(f"EQUAL: {self.rows:,} items, one version each; counts: {found['counts']}")
+        command(shell, "follow", NAME, "--once")  # nothing reads the stream of the table
+        return str(found["witness"])
+
+    def prepare(self, segments: int) -> str:
+        """Backs the table up on this machine, for a restore alone."""
+        shell = self.fleet.deployed.shell
+        shell.done("enable", NAME, "--stream-only")
+        words = ("--segments", str(segments), "--workers", "2", "--json")
+        with timed("local backfill"):
+            found = json.loads(command(shell, "backfill", NAME, *words))
+        command(shell, "follow", NAME, "--once")
+        return str(found["witness"])
+
+    def restore(self, moment: str) -> None:
+        """Restores the moment both ways, and compares the tables."""
+        shell, trouble = self.fleet.deployed.shell, Trouble(self.fleet, "restore", NAME)
+        table = Table(self.aws, INTO)
+        words = ("restore", NAME, "--at", moment, "--into")
+        with timed("distributed restore, until it was stopped and no worker was at work"):
+            command(shell, *words, INTO, "--distributed", "--detach")
+            first = trouble.stop(STOPPED_AT)
+        slices = [each.slice for each in trouble.reports(first).values()]
+        names = {key_hash(key(number)): number for number in range(self.rows)}
+        canaries = [number for each in slices for number in chosen(each, names)]
+        table.put_many([row(number) | {"canary": {"BOOL": True}} for number in canaries])
+        done, total = len(trouble.done(first)), len(trouble.items(first))
+        print(f"  {done} of {total} slices were done then; {len(canaries)} canaries")
+        assert 0 < done < total, "stopped too early or too late"
+        with timed("distributed restore, resumed and attached"):
+            command(shell, *words, INTO, "--distributed", "--detach")
+            found = json.loads(command(shell, "restore", NAME, "--attach", "--json"))
+        print(trouble.said(first), trouble.said(trouble.job()), sep="\n")
+        lost = [
+            number
+            for number in canaries
+            if "canary" not in table.client.get_item(TableName=INTO, Key=key(number))["Item"]
+        ]
+        print(f"  rows that were done and restored again: {len(lost)} of {len(canaries)}")
+        assert not lost, lost
+        assert found["resumed"], found
+        assert (found["left"], found["unreadable"]) == ([], 0), found
+        table.put_many([row(number) for number in canaries])
+        with timed("local restore"):
+            command(shell, *words, INTO_LOCAL, "--workers", "2")
+        with timed("the tables were compared"):
+            ours, theirs, source = (
+                digest(Table(self.aws, name)) for name in (INTO, INTO_LOCAL, NAME)
+            )
+        assert ours == theirs == source, "the tables differ"
+        assert ours[0] == self.rows
+        print(f"EQUAL: {ours[0]:,} rows, SHA-256 of all rows {ours[1][:16]}")
 
 
-def row(number: int) -> dict[str, Any]:
+def key(number: int) -> Item:
+    return {"id": {"S": f"row-{number}"}}
+
+
+def row(number: int) -> Item:
     """Returns a row of about 300 bytes."""
-    return {"id": {"S": f"row-{number}"}, "n": {"N": str(number)}, "text": {"S": "x" * 250}}
+    return key(number) | {"n": {"N": str(number)}, "text": {"S": "x" * 250}}
+
+
+def chosen(part: Any, names: dict[str, int]) -> list[int]:
+    """Returns the numbers of a few rows that are done of a slice: of the first, and the last."""
+    assert isinstance(part, NameSlice)
+    done = sorted(name for name in names if part.holds(name) and not part.is_open(name))
+    few = [*done[:CANARIES], *done[-CANARIES:]]
+    return sorted({names[name] for name in few})
 
 
 @contextmanager
@@ -127,62 +220,27 @@ def command(shell: Shell, *words: str) -> str:
     with shell.running(*words) as running:
         out, err = running.process.communicate()
     assert running.process.returncode == 0, err.decode()[-2000:]
-    print("  " + err.decode().strip().replace("\n", "\n  "))
+    print("  " + "\n  ".join(err.decode().strip().splitlines()[-4:]), flush=True)
     return out.decode()
-
-
-def wait_for_reports(fleet: Fleet) -> None:
-    """Waits until some slices are done."""
-    while sum(each["slice"]["done"] for each in fleet.reports()) < 3:
-        time.sleep(1)
-
-
-def stop(fleet: Fleet) -> None:
-    """Stops the execution, as Ctrl-C and a yes do."""
-    client, s3 = (fleet.deployed.aws.client(name) for name in ("stepfunctions", "s3"))
-    machine = fleet.machines["backfill"]
-    (found,) = client.list_executions(stateMachineArn=machine)["executions"]
-    s3.put_object(Bucket=fleet.work, Key=f"jobs/{found['name']}/stop", Body=b"{}")
-    client.stop_execution(executionArn=found["executionArn"])
-    s3.put_object(Bucket=fleet.work, Key="go", Body=b"")
-
-
-def settle(fleet: Fleet, archive: Archive) -> None:
-    """Waits until the workers have found that the job was stopped: all of them have reported."""
-    while True:
-        before = calls(fleet), checkpoints(archive)
-        time.sleep(25)  # more than the seconds after which a worker looks
-        if (calls(fleet), checkpoints(archive)) == before:
-            return
-
-
-def calls(fleet: Fleet) -> dict[int, int]:
-    """Returns how often each segment was given to a worker."""
-    client = fleet.deployed.aws.client("s3")
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=fleet.work, Prefix="unlucky/")
-    paths = [each["Key"] for page in pages for each in page.get("Contents", [])]
-    found: dict[int, int] = {}
-    for path in paths:
-        segment = int(path.split("/")[1])
-        found[segment] = found.get(segment, 0) + 1
-    return found
-
-
-def checkpoints(archive: Archive) -> dict[int, Any]:
-    """Returns how far the segments of the run have been scanned."""
-    catalog = Catalog(archive)
-    (run,) = catalog.runs()
-    return {number: each.next for number, each in catalog.segment_checkpoints(run.name).items()}
 
 
 def finished(archive: Archive) -> set[int]:
     """Returns the segments that are done."""
-    return {number for number, following in checkpoints(archive).items() if following is None}
+    catalog = Catalog(archive)
+    (run,) = catalog.runs()
+    kept = catalog.segment_checkpoints(run.name)
+    return {number for number, each in kept.items() if each.next is None}
 
 
 def versions(archive: Archive) -> dict[str, list[str]]:
     """Returns the contents of the versions of each item, by its name."""
     return {each.name: [version.etag for version in each.versions] for each in archive.histories()}
+
+
+def digest(table: Table) -> tuple[int, str]:
+    """Returns how many rows a table has, and the digest of all of them."""
+    rows = table.rows()
+    return len(rows), sha256(b"\n".join(rows)).hexdigest()
 
 
 if __name__ == "__main__":

@@ -47,6 +47,11 @@ class SliceLoaded:
     failures: tuple[str, ...] = ()
 
     @property
+    def versions(self) -> int:
+        """How many versions were listed."""
+        return self.counted.versions
+
+    @property
     def counts(self) -> dict[str, int]:
         """Returns how many items were written and failed, how many did not exist at the moment, how
         many could not be read, and how many versions were listed."""
@@ -84,16 +89,19 @@ class Loader:
     report: Callable[[BatchWritten], None]
     over: Callable[[], bool] = never
 
-    def load(self, parts: Sequence[NameSlice]) -> list[SliceLoaded]:
+    def load(self, parts: Sequence[NameSlice], at_once: int | None = None) -> list[SliceLoaded]:
         """Does as much of these slices, all at once, as there is time for: of each at least one
-        chunk."""
+        chunk. With `at_once`, so many are done at once, and one that was not begun when the time is
+        over is left out."""
         work = [(part, Track(part), Tally()) for part in parts]
         filler = Filler(self._write, self._wrote)
 
         def read(number: str) -> None:
-            self._read(*work[int(number)], filler)
+            first = at_once is None or int(number) < at_once
+            if first or not (self.over() or self.stop.is_set()):
+                self._read(*work[int(number)], filler)
 
-        run_slices(read, [str(number) for number in range(len(work))], self.stop)
+        run_slices(read, [str(number) for number in range(len(work))], self.stop, at_once)
         filler.flush()
         return [
             SliceLoaded(
@@ -140,17 +148,19 @@ def load_slices(
     report: Callable[[BatchWritten], None],
     over: Callable[[], bool] = never,
     budget: WriteBudget | None = None,
+    at_once: int | None = None,
 ) -> list[SliceLoaded]:
     """Does as much of these slices as there is time for, in one process, with clients of its own:
     the whole work of a worker, wherever it runs. `budget` is shared with other processes; without
-    one, `order` limits the rate of this one."""
+    one, `order` limits the rate of this one. `at_once` slices are done at once, by default
+    all."""
     assert archive.schema is not None
     writer = BatchWriter(dynamodb, order.into, order.rate, order.patience, stop, budget=budget)
     with RequestPool() as pool:
         chosen = Selection(archive, order.keys)
         plan = order.plan(archive)
         loader = Loader(plan, chosen, archive.schema, writer, pool, stop, report, over)
-        return loader.load(parts)
+        return loader.load(parts, at_once)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,11 @@ class SliceRewound:
     left: tuple[str, ...] = ()
 
     @property
+    def versions(self) -> int:
+        """How many versions were listed."""
+        return self.counted.versions
+
+    @property
     def counts(self) -> dict[str, int]:
         """Returns how many rows were rewound, already matched, and were left, how many items could
         not be read, and how many versions were listed."""
@@ -94,15 +99,19 @@ def rewind_slices(
     archive: Archive,
     stop: Event,
     over: Callable[[], bool] = never,
+    at_once: int | None = None,
 ) -> list[SliceRewound]:
     """Does as much of these slices as there is time for, all at once: of each at least one chunk.
-    An item that cannot be read is counted, and its row is left as it is. Raises UnavailableError
-    when AWS is out of reach for too long."""
-    chosen, plan = Selection(archive), order.plan(archive)
+    With `at_once`, so many are done at once, and one that was not begun when the time is over is
+    left as it is. An item that cannot be read is counted, and its row is left as it is. Raises
+    UnavailableError when AWS is out of reach for too long."""
+    chosen, plan, most = Selection(archive), order.plan(archive), at_once or len(parts)
     with RequestPool() as pool:
 
         def one(number: str) -> SliceRewound:
             part, tally, whole = parts[int(number)], Tally(), Rewound()
+            if int(number) >= most and (stop.is_set() or over()):
+                return SliceRewound(part, 0, 0, tally.counted())
             reached = part.finished()
             for chunk in step_chunks(plan, chosen.within(part), pool, tally):
                 if stop.is_set():
@@ -117,4 +126,4 @@ def rewind_slices(
             left = tuple(f"{key}: {reason}" for key, reason in whole.left)
             return SliceRewound(reached, whole.done, whole.already, tally.counted(), left)
 
-        return run_slices(one, [str(number) for number in range(len(parts))], stop)
+        return run_slices(one, [str(number) for number in range(len(parts))], stop, at_once)

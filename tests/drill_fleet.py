@@ -77,8 +77,7 @@ class DrillFleet(DistributedWorld):
     def __init__(self, monkeypatch: pytest.MonkeyPatch, items: int = 12) -> None:
         super().__init__(monkeypatch, items=items)
         # Few and large pieces: each costs this process some milliseconds.
-        monkeypatch.setattr("stream_backup.distributed.waves.FIRST_WAVE", 2)
-        monkeypatch.setattr("stream_backup.distributed.waves.AT_ONCE", 2)
+        monkeypatch.setattr("stream_backup.distributed.parts.FIRST_PARTS", 2)
         sts = SimpleNamespace(get_caller_identity=lambda: {"Arn": CALLER})
         client = lambda name, **_: sts if name == "sts" else self.shelf  # noqa: E731
         self.connection.__dict__["session"] = SimpleNamespace(client=client)

@@ -134,7 +134,7 @@ class FakeDynamoDB(DynamoDB):
         segment, total = request.get("Segment", 0), request.get("TotalSegments", 1)
         cursor = key_hash(request["ExclusiveStartKey"]) if "ExclusiveStartKey" in request else ""
         items: list[Item] = []
-        page = request.get("Limit", PAGE)
+        page = min(request.get("Limit", PAGE), PAGE)  # 1 MB ends a page, too
         while len(items) < page:
             rows = self._rows(request["TableName"])
             names = [

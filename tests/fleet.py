@@ -2,8 +2,9 @@
 for it, the template's own state machine, and a work bucket.
 
 ministack executes Distributed Map with a map run. It ignores MaxConcurrencyPath (all slices run at
-once), does not check how much a state returns, and validates no definition. Those rules are tested
-in test_rounds.py, test_worker.py, and test_template.py.
+once, unless the definition has a number instead), goes on with the slices of a map whose execution
+was stopped, does not check how much a state returns, and validates no definition. Those rules are
+tested in test_rounds.py, test_worker.py, and test_template.py.
 """
 
 import io
@@ -35,12 +36,16 @@ def package(more: str = "") -> bytes:
     return packed.getvalue()
 
 
-def definition(name: str, task: str, bucket: str) -> str:
-    """Returns the template's state machine of a task, for a stack of this name on ministack."""
+def definition(name: str, task: str, bucket: str, at_once: int | None = None) -> str:
+    """Returns the template's state machine of a task, for a stack of this name on ministack. With
+    `at_once`, that is how many slices it does at once, as a number, which ministack obeys."""
     rendered = Rendered(StackName=name, DistributedWorkers="100")
     worker, machine = f"{task.title()}Worker", f"{task.title()}Machine"
     rendered.values |= {"WorkBucket": bucket, worker: f"{name}-{task}"}
     found = rendered.resolve(rendered.resources[machine]["Properties"]["Definition"])
+    if at_once:
+        del found["States"]["Round"]["MaxConcurrencyPath"]
+        found["States"]["Round"]["MaxConcurrency"] = at_once
     return json.dumps(found).replace(f"{PLACE}:{ACCOUNT}", f"{REGION}:{OURS}")
 
 
@@ -53,9 +58,16 @@ class Fleet:
     machines: dict[str, str]
 
     @classmethod
-    def make(cls, aws: Aws, *tasks: str, workers: int = 4, unlucky: str = "") -> "Fleet":
-        """Deploys workers for these tasks. With `unlucky`, the source of a module, its `handler` is
-        called instead of that of the worker."""
+    def make(
+        cls,
+        aws: Aws,
+        *tasks: str,
+        workers: int = 4,
+        at_once: int | None = None,
+        unlucky: str = "",
+    ) -> "Fleet":
+        """Deploys workers for these tasks, of which ministack runs `at_once` at once, or all. With
+        `unlucky`, the source of a module, its `handler` is called instead of that of the worker."""
         name, work = f"fleet-{uuid4().hex[:6]}", aws.bucket()
         machines = {
             task: f"arn:aws:states:{REGION}:{OURS}:stateMachine:{name}-{task}" for task in tasks
@@ -81,7 +93,7 @@ class Fleet:
             )
             aws.client("stepfunctions").create_state_machine(
                 name=f"{name}-{task}",
-                definition=definition(name, task, work),
+                definition=definition(name, task, work, at_once),
                 roleArn=f"arn:aws:iam::{OURS}:role/machine",
             )
         return cls(deployed, work, machines)

@@ -64,7 +64,13 @@ def orders(cloud: sam.Cloud) -> Table:
 def stack(cloud: sam.Cloud, built: Path, orders: Table) -> sam.Stack:
     stream = orders.client.describe_table(TableName="orders")["Table"]["LatestStreamArn"]
     return sam.deploy(
-        cloud, built, "stream-backup", StreamArns=stream, Prefix="production", SilenceSeconds="0"
+        cloud,
+        built,
+        "stream-backup",
+        StreamArns=stream,
+        Prefix="production",
+        SilenceSeconds="0",
+        DistributedWorkers="1",
     )
 
 
@@ -290,6 +296,25 @@ def test_a_table_is_backed_up_and_restored(stack: sam.Stack, orders: Table, shel
     assert Table(stack.cloud.aws, "orders-restored-1").rows() == rows
     shell.done("restore", "orders", "--at", moment, "--in-place", "--yes")
     assert orders.rows() == rows
+
+
+def test_the_workers_of_the_stack_back_up_and_restore(
+    stack: sam.Stack, cloud: sam.Cloud, shell: Shell
+) -> None:
+    """The deployed state machines call the packages that `sam build` made, each under its own role:
+    a distributed backfill and a distributed restore end well. ministack uses `*` as the resource of
+    TagResource and UntagResource (test_permissions.py)."""
+    stack.widen("RestoreWorkerRole", "dynamodb:TagResource", "dynamodb:UntagResource")
+    table = Table.create(cloud.aws, f"wide-{uuid4().hex[:6]}")
+    table.put(*OLD)
+    shell.done("enable", table.name)
+    found = shell.done("backfill", table.name, "--distributed", "--segments", "1", "--json").json
+    assert (found["counts"]["written"], found["complete"]) == (len(OLD), True)
+    shell.done("follow", table.name, "--once")
+    copy = Table(cloud.aws, f"{table.name}-restored-1")
+    words = ("--at", found["witness"], "--into", copy.name, "--distributed", "--json")
+    assert shell.done("restore", table.name, *words).json["written"] == len(OLD)
+    assert copy.rows() == table.rows()
 
 
 def test_the_watcher_records_how_far_streams_are_read(

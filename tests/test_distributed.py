@@ -48,8 +48,9 @@ def table_of(aws: Aws, rows: int) -> Table:
 def test_a_distributed_backfill_equals_a_local_one(aws: Aws) -> None:
     """The packaged workers of the stack write every row once, and the run's record gives coverage,
     as that of a local backfill does. It is started, left, returned to, and reported in the end with
-    the same summary."""
-    fleet = Fleet.make(aws, "backfill")
+    the same summary. So is a restore of it by workers of the same stack, which makes the table that
+    a local restore makes."""
+    fleet = Fleet.make(aws, "backfill", "restore", workers=2, at_once=2)
     shell, table = fleet.deployed.shell, table_of(aws, ROWS)
     local = Shell(aws, f"s3://{fleet.deployed.archive_bucket}/local", shell.more)
     for each in (shell, local):
@@ -72,6 +73,16 @@ def test_a_distributed_backfill_equals_a_local_one(aws: Aws) -> None:
     assert len(found) == ROWS
     again = shell.done("backfill", table.name, "--attach", "--json")  # it has ended long ago
     assert again.json == said.json
+    shell.done("follow", table.name, "--once")
+    copy, other = (Table(aws, f"{table.name}-restored-{number}") for number in (1, 2))
+    restore = ("restore", table.name, "--at", said.json["witness"], "--json", "--into")
+    expected = shell.done(*restore, other.name).json
+    started = shell.done(*restore, copy.name, "--distributed", "--detach")
+    assert f"stream-backup restore {table.name} --attach" in started.err
+    found = shell.done("restore", table.name, "--attach", "--json").json
+    assert {**found, "requests": None} == {**expected, "requests": None, "into": copy.name}
+    assert copy.rows() == other.rows() == table.rows()
+    assert copy.tags().keys() == other.tags().keys()
 
 
 @pytest.mark.once

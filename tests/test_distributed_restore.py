@@ -4,6 +4,7 @@ that is done is done again."""
 
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from restore.usable import DONE
 from stream_backup.aws.table import RESTORING
 from stream_backup.core.key import key_hash
 from stream_backup.core.rounds import IDLE_ROUNDS
-from stream_backup.core.slice import NameSlice, cut_names
+from stream_backup.core.slice import NAMES, NameSlice, cut_names
 from stream_backup.distributed.limits import limited
+from stream_backup.distributed.parts import AT_ONCE, WAVE, Parts
 from stream_backup.errors import ArchiveError, IncompleteError
 from tests import states
 from tests.distributed_world import ExitError, Killed
@@ -333,3 +335,90 @@ def test_a_block_is_done_when_nothing_of_it_is_left() -> None:
     assert found.has(first.finished())
     assert not found.has(first)
     assert DoneBlocks.all_but([NameSlice("0008", "0009")]) == DoneBlocks(everything.bits - 1)
+
+
+def test_slow_listings_do_not_make_parts_smaller(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When each listing takes seconds, a worker does not end with parts that are ever smaller, each
+    of which takes a listing: it makes few listings for few rows."""
+    clock = [0.0]
+    monkeypatch.setattr(
+        "stream_backup.distributed.waves.time", SimpleNamespace(monotonic=lambda: clock[0])
+    )
+    found, most = world(), 2000
+    versions = found.store.versions
+
+    def listing(prefix: str, **given: Any) -> Any:
+        clock[0] += 0.5
+        if found.store.requests["list"] >= most:
+            pytest.fail("too many listings")
+        return versions(prefix, **given)
+
+    monkeypatch.setattr(found.store, "versions", listing)
+    assert found.distribute()[0] == "SUCCEEDED"
+    require_equal(found)
+
+
+@pytest.mark.parametrize(
+    ("parts", "versions", "seconds", "factor"),
+    [
+        (64, 0, 0.1, 16),
+        (64, 64 * 62, 119, 16),
+        (64, 64 * 62, 121, 1),  # 30 seconds for each part, because of few versions
+        (64, 64 * 63, 1, 1),
+        (64, 64 * 5000, 119, 1),
+        (64, 64 * 63, 121, 1 / 16),
+        (5, 5 * 63, 31, 1 / 16),  # all at once
+    ],
+)
+def test_parts_are_as_large_as_a_worker_is_fast(
+    parts: int, versions: int, seconds: float, factor: float
+) -> None:
+    """Parts that have many versions and take long are made smaller, and parts with few versions
+    larger, unless they take long. There are more of them once their size is right."""
+    learned = Parts(16**20)
+    learned.learn(parts, versions, seconds)
+    assert learned.size == 16**20 * factor
+    assert learned.number == (WAVE if factor == 1 else AT_ONCE)
+    smallest, largest = Parts(1), Parts(NAMES)
+    smallest.learn(64, 64 * 63, 121)
+    largest.learn(64, 0, 0)
+    assert (smallest.size, largest.size) == (1, NAMES)
+
+
+@pytest.mark.parametrize("slices", [1, 24, 10_000])
+def test_the_first_parts_are_small(slices: int) -> None:
+    """A worker begins with parts of which its slice has a thousand or more."""
+    for piece in cut_names(slices)[:2]:
+        parts = Parts.of(piece)
+        assert 1024 <= piece.left * NAMES / parts.size < 16 * 1024 * 1.01
+        assert len(parts.wave(piece)) == AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("slices", "rows", "rate", "least", "most"),
+    [
+        (8, 200_000, None, 62, 1000),
+        (10_000, 10**9, None, 62, 1000),
+        (10_000, 10**9, 10.0, 1, 19),  # 30 seconds of the rate, in 16 parts
+        (8, 100, None, 0.04, 0.8),  # 16 parts
+    ],
+)
+def test_the_first_parts_are_a_page(
+    slices: int, rows: int, rate: float | None, least: float, most: float
+) -> None:
+    """A worker that knows how many rows there are begins with parts of a page of a listing, of as
+    many rows as it may write in 30 seconds, or of which its slice has 16."""
+    for piece in cut_names(slices)[:2]:
+        assert least <= Parts.of(piece, rows, rate).size / NAMES * rows <= most
+
+
+def test_a_worker_makes_few_listings(world: World) -> None:
+    """Parts are of one prefix each, so that a listing is made for each part, and parts become
+    larger where they have few versions."""
+    found = world()
+    before = found.store.requests["list"]
+    found.distribute()
+    made = found.store.requests["list"] - before
+    assert made / len(found.run.rounds[0]) < 200, made

@@ -138,6 +138,22 @@ def test_what_was_stopped_is_not_recorded() -> None:
     assert not any(each.written for each in found)
 
 
+@pytest.mark.parametrize("over", [False, True])
+def test_some_slices_at_once(over: bool) -> None:
+    """Of many slices, so many are done at once, the first ones first. When the time is over, those
+    that were not begun are left as they are, and those that were have done a chunk."""
+    archive, _ = archived(60)
+    table, told = OneTable(set()), list[BatchWritten]()
+    work = cast(DynamoDB, table), archive, Event(), told.append
+    slices = cut_names(16)
+    found = load_slices(order(), slices, *work, over=lambda: over, at_once=4)
+    assert [each.slice.range for each in found] == [each.range for each in slices]
+    begun = [bool(each.written) for each in found]
+    assert begun == ([True] * 4 + [False] * 12 if over else [True] * 16)
+    assert len(table.rows) == sum(each.written for each in found)
+    assert [each.slice for each in found[4:]] == list(slices[4:]) or not over
+
+
 @pytest.mark.parametrize("turns", [1, 3])
 def test_a_deadline_ends_a_slice_after_a_chunk(turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker without time does one chunk of each slice, all of which is written; the next call

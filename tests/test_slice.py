@@ -132,6 +132,26 @@ def test_prefixes_have_the_open_names(part: NameSlice, data: st.DataObject) -> N
     assert all(part.holds(prefix.ljust(32, "0")) for prefix in prefixes)
 
 
+@given(part=ranges(), smaller=st.integers(0, 1), data=st.data())
+def test_blocks_are_listed_at_once(part: NameSlice, smaller: int, data: st.DataObject) -> None:
+    """Blocks have the open names of the slice, in order, are of one prefix each, and no larger than
+    asked for; what is done of the slice is done of them."""
+    most = 1
+    while most * 16 * 16 <= part.size * NAMES:
+        most *= 16
+    blocks = list(part.blocks(max(1, most // 16**smaller)))
+    name = data.draw(names_near(part))
+    assert [each.is_open(name) for each in blocks].count(True) == part.is_open(name)
+    assert blocks == sorted(blocks, key=lambda each: each.range)
+    assert not any(each.done for each in blocks)
+    assert all(len(list(each.prefixes())) == 1 for each in blocks)
+    assert all(each.size * NAMES <= max(1, most // 16**smaller) for each in blocks)
+    ends = [int(each.end.ljust(32, "0"), 16) or NAMES for each in blocks]
+    firsts = [int(each.first.ljust(32, "0"), 16) for each in blocks]
+    assert all(first % (end - first) == 0 for first, end in zip(firsts, ends, strict=True))
+    assert sum(each.left for each in blocks) == pytest.approx(part.left)
+
+
 @pytest.mark.parametrize("parts", [1, 16, 256, 4096])
 def test_a_power_of_16_is_one_prefix_each(parts: int) -> None:
     """A power of 16 gives slices of one prefix each, and the sixteen slices are the digits."""

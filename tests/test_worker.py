@@ -326,3 +326,25 @@ def test_no_key_is_logged(world: World, capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr()
     assert "item " not in said.out + said.err
     assert json.dumps({"S": "1"}) not in said.out + said.err
+
+
+def test_a_worker_that_is_slow_gets_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When each worker has time for a few puts only, because many share what S3 takes, its pages
+    are small enough to be written, so that the run ends."""
+    monkeypatch.setattr("stream_backup.distributed.backfill.PAGE_ROWS", 1)
+    monkeypatch.setattr("tests.fake_dynamodb.PAGE", 1000)
+    local, found = world(), world()
+    local.locally()
+    puts, create = [0], found.store.create
+
+    def slow(*words: Any) -> bool:
+        puts[0] += 1
+        if puts[0] % 3 == 0:
+            found.time.over.set()
+            found.time.stop.set()
+        return create(*words)
+
+    monkeypatch.setattr(found.store, "create", slow)
+    assert found.distribute()[0] == "SUCCEEDED"
+    require_equal(found, local)
+    assert len(found.run.rounds) > 1

@@ -26,10 +26,14 @@ def never() -> bool:
     return False
 
 
-def run_slices(work: Callable[[str], Found], slices: Sequence[str], stop: Event) -> list[Found]:
-    """Runs `work` on every slice at once and returns the results in order. When one fails or is
-    interrupted `stop` is set, so that the others end soon."""
-    with ThreadPoolExecutor(max(1, len(slices)), thread_name_prefix="slice") as threads:
+def run_slices(
+    work: Callable[[str], Found], slices: Sequence[str], stop: Event, at_once: int | None = None
+) -> list[Found]:
+    """Runs `work` on every slice at once, or on `at_once` of them, begun in order, and returns the
+    results in order. When one fails or is interrupted `stop` is set, so that the others end
+    soon."""
+    most = min(at_once or len(slices), len(slices))
+    with ThreadPoolExecutor(max(1, most), thread_name_prefix="slice") as threads:
         futures = [threads.submit(work, part) for part in slices]
         try:
             return [future.result() for future in futures]

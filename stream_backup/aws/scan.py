@@ -22,13 +22,15 @@ class ScanPage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TableScan:
-    """One of `segments` parts of a table. With `names`, only these attributes are read."""
+    """One of `segments` parts of a table. With `names`, only these attributes are read. A page has
+    at most `most` items, and 1 MB in any case."""
 
     dynamodb: DynamoDB
     table: str
     segment: int = 0
     segments: int = 1
     names: tuple[str, ...] = ()
+    most: int | None = None
 
     def page(self, start: Item | None = None) -> ScanPage:
         """Reads the page that begins after the key `start`. Raises ClientError."""
@@ -43,6 +45,8 @@ class TableScan:
             placeholders = {f"#{index}": name for index, name in enumerate(self.names)}
             request["ProjectionExpression"] = ", ".join(placeholders)
             request["ExpressionAttributeNames"] = placeholders
+        if self.most:
+            request["Limit"] = self.most
         if start:
             request["ExclusiveStartKey"] = start
         data, moment = self.dynamodb.call("scan", request)

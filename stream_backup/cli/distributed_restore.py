@@ -71,7 +71,8 @@ def distribute(
     )
     live, _ = require(connection.dynamodb, table.name)
     run = run_of(target, live)
-    slices = slices_of(found, run, target, rows_of(point))
+    rows = rows_of(point)
+    slices = slices_of(found, run, target, rows)
     if target.resumed:
         share = 1 - sum(each.left for each in slices)
         say(f"Resuming the restore into table {table.name}: {share:.0%} of the names are complete.")
@@ -82,7 +83,8 @@ def distribute(
     order = RestoreOrder(table.name, point.moment, point.floor, point.lateness)
     schema = KeySchema.of(table.description.table)
     facts, incomplete_ok = facts_of(point), options.incomplete_ok
-    settings = settings_of(order, schema, target, facts, incomplete_ok=incomplete_ok)
+    given = order, schema, target, facts
+    settings = settings_of(*given, incomplete_ok=incomplete_ok, rows=rows)
     limits = {"workers": options.workers, "write_units": options.rate}
     execution = found.start(run, slices, settings, **limits)  # type: ignore[arg-type]
     if detach:

@@ -123,13 +123,28 @@ class NameSlice(Record):
         """Yields the fewest prefixes of names that together hold the names of the slice and no
         others, in order, without those whose names are all done. The first may hold names that are
         done (`after` says which)."""
-        begin, stop = self._begin, self._stop
+        for begin, size in self._blocks(NAMES):
+            yield _name(begin)[: DIGITS - (len(f"{size:x}") - 1)]
+
+    def blocks(self, most: int) -> Iterator[Self]:
+        """Yields the slice in parts, in order, without those whose names are all done. Each has all
+        names of one prefix, at most `most` of them, which is a power of 16, so that it takes one
+        listing. The first part keeps what is done of it."""
+        for begin, size in self._blocks(most):
+            after = self.after if begin < self._open else ""
+            end = _name(begin + size) if begin + size < NAMES else ""
+            yield replace(self, first=_name(begin), end=end, after=after)
+
+    def _blocks(self, most: int) -> Iterator[tuple[int, int]]:
+        """Yields the first name and the number of names of the fewest prefixes of at most `most`
+        names that have a name that is not done."""
+        begin, stop = max(self._begin, self._open - self._open % most), self._stop
         while begin < stop:
-            size = NAMES
+            size = most
             while begin % size or begin + size > stop:
                 size //= 16
             if begin + size > self._open:
-                yield _name(begin)[: DIGITS - (len(f"{size:x}") - 1)]
+                yield begin, size
             begin += size
 
     def split(self, parts: int) -> tuple[Self, ...]:

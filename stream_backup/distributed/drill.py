@@ -11,6 +11,7 @@ from stream_backup.distributed.drill_result import end_drill, result_of
 from stream_backup.distributed.drill_stages import later_stages
 from stream_backup.distributed.limits import Limits
 from stream_backup.distributed.one_drill import OneDrill, report_of
+from stream_backup.distributed.parts import AT_ONCE, Parts
 from stream_backup.distributed.records import JobFailure, Report, add
 from stream_backup.distributed.restore import counts_of, unheard
 from stream_backup.distributed.task import LaterStage
@@ -38,9 +39,10 @@ class DrillTask:
 
         def load(parts: Sequence[NameSlice]) -> list[SliceLoaded]:
             work = one.dynamodb, one.archive, time.stop, unheard, time.over.is_set, limits.writing
-            return load_slices(one.order.restore, parts, *work)
+            return load_slices(one.order.restore, parts, *work, at_once=AT_ONCE)
 
-        found = do_in_waves(piece, load, time)
+        parts = Parts.of(piece, rate=limits.writing.units)
+        found = do_in_waves(piece, parts, load, time)
         unreadable = [str(error) for each in found.done for error in each.counted.unreadable]
         counts = add(map(counts_of, found.done))
         return report_of("restore", piece, found.slice, counts, unreadable=unreadable[:1])

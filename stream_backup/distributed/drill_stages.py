@@ -23,6 +23,7 @@ from stream_backup.distributed.one_drill import (
     OneDrill,
     report_of,
 )
+from stream_backup.distributed.parts import AT_ONCE, Parts
 from stream_backup.distributed.records import Report, add
 from stream_backup.distributed.row_objects import RowsWriter, read_rows
 from stream_backup.distributed.task import Begun, LaterStage
@@ -136,9 +137,9 @@ class CompareCopy(LaterDrillStage):
     ) -> Waves[CopyCompared]:
         def compare(parts: Sequence[NameSlice]) -> list[CopyCompared]:
             work = self.order, parts, self.one.archive, rows, pool, time.stop
-            return compare_copy(*work, over=time.over.is_set)
+            return compare_copy(*work, over=time.over.is_set, at_once=AT_ONCE)
 
-        return do_in_waves(piece, compare, time)
+        return do_in_waves(piece, Parts.of(piece), compare, time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +163,9 @@ class RewindCopy(LaterDrillStage):
 
         def rewind(parts: Sequence[NameSlice]) -> list[SliceRewound]:
             work = self.order, parts, self.one.dynamodb, self.one.archive, time.stop
-            return rewind_slices(*work, over=time.over.is_set)
+            return rewind_slices(*work, over=time.over.is_set, at_once=AT_ONCE)
 
-        found = do_in_waves(piece, rewind, time)
+        found = do_in_waves(piece, Parts.of(piece), rewind, time)
         unreadable = [str(error) for each in found.done for error in each.counted.unreadable]
         counts = add(each.counts for each in found.done)
         return self.report(piece, found.slice, counts, unreadable=unreadable[:1])

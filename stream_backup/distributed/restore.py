@@ -20,6 +20,7 @@ from stream_backup.core.records import Live, TableDescription
 from stream_backup.core.rounds import list_again
 from stream_backup.core.slice import NameSlice, Slice
 from stream_backup.distributed.limits import Limits
+from stream_backup.distributed.parts import AT_ONCE, Parts
 from stream_backup.distributed.records import DistributedJob, JobFailure, Report, add
 from stream_backup.distributed.run import DistributedRun
 from stream_backup.distributed.task import LaterStage
@@ -58,9 +59,10 @@ def settings_of(
     facts: Mapping[str, Any],
     *,
     incomplete_ok: bool,
+    rows: int = 0,
 ) -> dict[str, Any]:
     """Returns the settings of the job that fills `target`. `facts` say for its report which moment
-    of which table it is."""
+    of which table it is, and `rows` is about how many rows it has, 0 where that is unknown."""
     return {
         "order": order.record(),
         "key": [list(each) for each in schema.attributes],
@@ -70,6 +72,7 @@ def settings_of(
         "resumed": target.resumed,
         "incomplete_ok": incomplete_ok,
         "facts": dict(facts),
+        "rows": rows,
     }
 
 
@@ -81,9 +84,9 @@ class RestoreTask:
     job: DistributedJob
 
     def work(self, piece: Slice, limits: Limits) -> Report:
-        """Loads a slice from where it is done on, wave by wave. What a wave has done counts up to
-        the first part of it that is not done. A wave in which an item failed counts for nothing,
-        and is left with the rest of the slice."""
+        """Loads a slice from where it is done on, wave by wave, each of many small parts. What a
+        wave has done counts up to the first part of it that is not done. A wave in which an item
+        failed counts for nothing, and is left with the rest of the slice."""
         assert isinstance(piece, NameSlice)
         order, archive = RestoreOrder.of(self._given["order"]), self._archive()
         before = dict(archive.store.requests)
@@ -91,9 +94,11 @@ class RestoreTask:
 
         def load(parts: Sequence[NameSlice]) -> list[SliceLoaded]:
             work = self.connection.dynamodb, archive, stop, unheard, over.is_set, limits.writing
-            return load_slices(order, parts, *work)
+            return load_slices(order, parts, *work, at_once=AT_ONCE)
 
-        found = do_in_waves(piece, load, limits.time, lambda loaded: bool(self._failures(loaded)))
+        parts = Parts.of(piece, self._given["rows"], limits.writing.units)
+        repeat = lambda loaded: bool(self._failures(loaded))  # noqa: E731
+        found = do_in_waves(piece, parts, load, limits.time, repeat)
         failures = self._failures(found.repeated)
         asked = {kind: archive.store.requests[kind] - before.get(kind, 0) for kind in REQUESTS}
         counts = add([*map(counts_of, found.done), asked])

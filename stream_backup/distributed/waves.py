@@ -1,5 +1,5 @@
-"""How a worker does a slice of names: in waves of about ten seconds, each in parts that are done at
-once, so that it can say with one name how far the slice is done."""
+"""How a worker does a slice of names: wave by wave, each of many small parts (`Parts`), so that it
+can say with one name how far the slice is done."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -7,19 +7,12 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from stream_backup.core.slice import NameSlice
 from stream_backup.distributed.limits import WorkTime
-
-AT_ONCE = 16
-"""Parts of a wave, which a worker does at once: each waits for S3 and DynamoDB at another time."""
-
-FIRST_WAVE = 64
-"""The first wave of a worker is this part of its slice."""
-
-WAVE = 10.0
-"""Seconds that a wave is to take at most. The next wave is larger or smaller accordingly."""
+from stream_backup.distributed.parts import Parts
 
 
 class PartDone(Protocol):
-    """What was done of a part: the part as it is then, and counts of what was done."""
+    """What was done of a part: the part as it is then, counts of what was done, and how many
+    versions were listed."""
 
     @property
     def slice(self) -> NameSlice:
@@ -28,6 +21,10 @@ class PartDone(Protocol):
     @property
     def counts(self) -> Mapping[str, int]:
         """Counts by name."""
+
+    @property
+    def versions(self) -> int:
+        """Versions that were listed."""
 
 
 Done = TypeVar("Done", bound=PartDone)
@@ -44,17 +41,19 @@ class Waves(NamedTuple, Generic[Done]):
 
 def do_in_waves(
     piece: NameSlice,
+    parts: Parts,
     do: Callable[[Sequence[NameSlice]], Sequence[Done]],
     limit: WorkTime,
     repeat: Callable[[Sequence[Done]], bool] = lambda _: False,
 ) -> Waves[Done]:
     """Does a slice from where it is done on, wave by wave, until it is done or the time is over.
-    `do` does as much of the parts of a wave as there is time for. What a wave has done counts up to
-    the first part that is not done. A wave for which `repeat` returns True is the last."""
-    at, size, done = piece, piece.left / FIRST_WAVE, list[Done]()
+    `do` does as much of the parts of a wave as there is time for, AT_ONCE of them at once. What a
+    wave has done counts up to the first part that is not done. A wave for which `repeat` returns
+    True is the last."""
+    at, done = piece, list[Done]()
     while not at.done:
-        wave, begun = at.split(max(1, round(at.left / size)))[0], time.monotonic()
-        found = sorted(do(wave.split(AT_ONCE)), key=lambda each: each.slice.range)
+        wave, begun = parts.wave(at), time.monotonic()
+        found = sorted(do(wave), key=lambda each: each.slice.range)
         if repeat(found):
             return Waves(at, done, found)
         for each in found:
@@ -65,6 +64,6 @@ def do_in_waves(
                 break
         if limit.over.is_set() or limit.stop.is_set():
             break
-        took = max(time.monotonic() - begun, WAVE / 2)
-        size *= WAVE / took
+        versions = sum(each.versions for each in found)
+        parts.learn(len(wave), versions, time.monotonic() - begun)
     return Waves(at, done, [])
