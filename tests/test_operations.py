@@ -356,10 +356,11 @@ def test_what_is_skipped_is_said() -> None:
         " --parameter-overrides AlarmEmail=on-call@example.com",
         "Restore into another account": "export STREAM_BACKUP_ARCHIVE=s3://BUCKET",
         "Large tables": "sam build && sam deploy --parameter-overrides DistributedWorkers=100",
+        "Drill": 'stream-backup drill "$TABLE" --distributed --sample 5%',
         "Several tables that belong together": "stream-backup restore --match 'shop-*'"
         ' --at "$AT" --plan',
     }
-    assert len(found) == 19
+    assert len(found) == 21
 
 
 def test_every_alarm_has_a_section() -> None:
