@@ -103,3 +103,26 @@ def test_coverage_begins_when_the_last_page_is_over(
 
 def _segments(world: World) -> dict[int, SegmentCheckpoint]:
     return world.meta.segment_checkpoints(world.meta.runs()[-1].name)
+
+
+def test_a_stream_ends_where_its_reader_was() -> None:
+    """A backfill saw a stream on, which went off unseen. `follow` had not read it until then, so
+    what happened since it looked is not covered."""
+    world = World(7)
+    running[:] = [world]
+    world.model.write(KEYS[0], VALUES[0])
+    world.enable("follow").finish()
+    world.backfill(1).finish()
+    world.model.tick(60)
+    world.quiet()
+    (stream,) = world.known()
+    kept = world.meta.follow_checkpoint(stream.label)
+    assert kept
+    world.model.tick(60)
+    world.model.write(KEYS[0], VALUES[1])
+    world.model.tick(1)
+    world.backfill(1).finish()
+    world.model.switch_off()
+    assert end(world) > kept.caught_up
+    (epoch,) = world.status_of().coverage.epochs
+    assert epoch.end == kept.caught_up

@@ -571,9 +571,10 @@ class World:
     def status_of(self) -> Status:
         """What is claimed now."""
         live, now = look_up(self.dynamodb, NAME)
+        evidence = self.evidence()
         failed = self.failed()
         holes = [batch.hole for batch in (*failed, *lost_batches(self.meta, failed))]
-        return status_of(self.archive, now, live, holes, self.evidence(), self.kept())
+        return status_of(self.archive, now, live, holes, evidence, self.kept())
 
 
 @contextmanager

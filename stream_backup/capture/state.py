@@ -110,12 +110,13 @@ def state_of(connection: Connection, table: str) -> State:
     if live and _is_filled(connection, live, streams):
         live = live._replace(filling=True)
     known = tuple(_mappings(connection, recorded))
-    failed = _failed(connection, table, recorded)
     evidence = {
         stream.label: _evidence(connection, table, stream.label, known, now)
         for stream in streams
         if stream.reader == "function" and not _read(catalog, stream)
     }
+    # After the evidence: a function that has just given up on a batch is no longer behind.
+    failed = _failed(connection, table, recorded)
     lifecycle = lifecycle_of(connection.s3, connection.store.bucket, archive.root)
     days = lifecycle.noncurrent_days if lifecycle else None
     kept = kept_since(days, lifecycle is not None, catalog.retentions(), now)
