@@ -9,7 +9,7 @@ from stream_backup.archive.catalog import Catalog
 from stream_backup.capture.failures import FailedBatch
 from stream_backup.capture.state import state_of
 from stream_backup.core.witness import Evidence
-from tests.drill_world import NAME
+from tests.model import NAME
 from tests.restore_world import RestoreWorld
 
 
