@@ -752,21 +752,28 @@ def simulate(seed: int, *, short: bool = False) -> Simulated:
 
 
 def run(seconds: float, seed: int, progress: Callable[[str], None]) -> Mapping[str, int]:
-    """Runs the histories of this seed and of those that follow it, for so many seconds. Raises what
-    is wrong in one of them."""
-    counts, end = Counter[str](), time.monotonic() + seconds
+    """Runs the histories of this seed and of those that follow it, for so many seconds. Raises an
+    error at the end if something is wrong in one of them; it says which."""
+    counts, end, wrong = Counter[str](), time.monotonic() + seconds, list[str]()
     with simulating():
         for each in itertools.count(seed):
-            world = simulate(each)
             counts["histories"] += 1
-            counts["requests"] += world.scheduler.steps
-            counts["moments"] += world.counts["moments"] + world.counts["restored"]
-            counts["commands that died or failed"] += world.counts["failed"]
+            try:
+                world = simulate(each)
+            except Exception as error:  # noqa: BLE001 - it is reported, and counts
+                wrong.append(f"{command(each, short=False)}: {type(error).__name__}: {error}")
+                progress(wrong[-1])
+            else:
+                counts["requests"] += world.scheduler.steps
+                counts["moments"] += world.counts["moments"] + world.counts["restored"]
+                counts["commands that died or failed"] += world.counts["failed"]
             if counts["histories"] % 100 == 0:
                 progress(f"{counts['histories']:,} histories, up to seed {each}")
             if time.monotonic() >= end:
-                return counts | {"last seed": each}
-    return counts
+                break
+    if wrong:
+        raise AssertionError(f"Of {counts['histories']} histories, these fail: {'; '.join(wrong)}")
+    return counts | {"last seed": each}
 
 
 def main(given: Sequence[str]) -> int:

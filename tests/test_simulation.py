@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -227,3 +228,16 @@ def test_parties_that_wait_for_each_other_are_reported() -> None:
     scheduler.launch("first", lambda: scheduler.until(lambda: False))
     with pytest.raises(AssertionError, match="Everybody waits for another"):
         scheduler.run()
+
+
+def test_every_history_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that fails does not end the run, so that it hides no other."""
+    times = iter(range(9))
+    monkeypatch.setattr(simulation, "time", SimpleNamespace(monotonic=lambda: next(times)))
+
+    def fails(seed: int) -> None:
+        raise AssertionError(f"wrong in {seed}")
+
+    monkeypatch.setattr(simulation, "simulate", fails)
+    with pytest.raises(AssertionError, match=r"Of 2 histories.*wrong in 17;.*wrong in 18"):
+        simulation.run(2, 17, lambda _: None)
