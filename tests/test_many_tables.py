@@ -134,10 +134,10 @@ def test_no_table_matches(account: Account, said: Run, command: str) -> None:
 @pytest.mark.parametrize("command", ["enable", "backfill", "verify", "check", "drill"])
 def test_neither_a_table_nor_a_pattern(account: Account, said: Run, command: str) -> None:
     """A command that needs a table says so, and refuses both at once."""
-    for words in ((), ("orders", "--match", "*")):
+    for words, end in ((), "."), (("orders", "--match", "*"), ", not both."):
         found = said(command, *words)
         assert (found.code, found.out) == (2, "")
-        assert "Name one table, or a pattern." in found.err
+        assert f"Name one table, or a pattern{end}" in found.err
     assert account.calls.total() == 0
 
 

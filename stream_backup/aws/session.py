@@ -1,6 +1,7 @@
 """The boto3 session of a command: every client of it, of whatever service, makes its requests as
 often as the command's `Attempts` say, whoever created the client."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,14 +20,17 @@ waits for seconds in between and cannot be interrupted meanwhile."""
 def open_session(
     profile: str | None, region: str | None, attempts: Attempts = once, core: Any = None
 ) -> Any:
-    """Returns a session for this profile and Region. `core` is the session of botocore to use, a
-    new one by default. Raises ProfileNotFound."""
+    """Returns a session for this profile and Region. Without a Region it is that of AWS_REGION,
+    which boto3 does not read and other AWS tools prefer (AWS SDKs and Tools Reference Guide, "AWS
+    Region"), or else that of boto3. `core` is the session of botocore to use, a new one by default.
+    Raises ProfileNotFound."""
     core = core or botocore.session.Session(profile=profile)
     retries = RETRIES if attempts is once else FEW_RETRIES
     config = Config(retries={"mode": "standard", "total_max_attempts": 1 + retries})
     core.set_default_client_config(config)
     if attempts is not once:
         core.register("creating-client-class", partial(_add, attempts))
+    region = region or os.environ.get("AWS_REGION") or None
     return boto3.Session(botocore_session=core, region_name=region)
 
 

@@ -135,9 +135,12 @@ def table_or_match(does: str, *, required: bool = True) -> Callable[[Command], C
         )
         @wraps(command)
         def wrapper(*arguments: Any, table: str | None, match: str | None, **rest: Any) -> Any:
-            if (table and match is not None) or (required and not table and not match):
+            both = bool(table) and match is not None
+            if both or (required and not table and not match):
                 raise UsageError(
-                    "Name one table, or a pattern.",
+                    "Name one table, or a pattern, not both."
+                    if both
+                    else "Name one table, or a pattern.",
                     f"{click.get_current_context().command_path} TABLE, or --match PATTERN for"
                     " every table that matches.",
                 )
